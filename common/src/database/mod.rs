@@ -1,0 +1,90 @@
+//! All SQL. One module a table group; functions on a connection, the caller owns the transaction.
+
+pub mod access;
+pub mod businesses;
+pub mod chunks;
+pub mod conversation;
+pub mod documents;
+pub mod history;
+pub mod jobs;
+pub mod migrate;
+pub mod vector_index;
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+
+use crate::domain::BusinessId;
+use crate::error::Result;
+
+/// The schema, as of this build.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Settings every transaction of ours runs with.
+///
+/// A tenant's size is not in the statistics, so a generic plan that suits a large tenant ruins a small one: plan each time.
+const TRANSACTION_SETTINGS: &str = "set local plan_cache_mode = force_custom_plan";
+
+/// A pool of connections as the services' role.
+///
+/// Connects lazily: a service starts, and says in its health report, while the database is away.
+///
+/// # Errors
+///
+/// Where `url` is no PostgreSQL URL.
+pub fn connect_lazy(url: &SecretString, max_connections: u32) -> Result<PgPool> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    let options = options
+        .application_name("relais")
+        // A frozen process must not hold its locks: no transaction of ours waits for anything but the database.
+        .options([
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "3s"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections)
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(3))
+        .idle_timeout(Duration::from_secs(600))
+        .connect_lazy_with(options))
+}
+
+/// Opens a transaction that acts for one business: the only door to tenant tables. One round trip.
+pub async fn business(
+    pool: &PgPool,
+    business_id: BusinessId,
+) -> Result<Transaction<'static, Postgres>> {
+    // A UUID prints as hex digits and dashes: nothing to escape.
+    let begin =
+        format!("begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}");
+    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// [`business`], for work that may be repeated if the server crashes: its commit does not wait for the disk.
+///
+/// The next commit that does wait makes this one durable too.
+pub async fn business_relaxed(
+    pool: &PgPool,
+    business_id: BusinessId,
+) -> Result<Transaction<'static, Postgres>> {
+    let begin = format!(
+        "begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}; set local synchronous_commit = off"
+    );
+    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// Opens a transaction for the platform's own work, across businesses, with the rights the tables grant it.
+///
+/// For the dispatcher, the runner, crons and authentication; never for a request that a tenant shaped.
+pub async fn platform(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    let begin = "begin; set local role relais_platform";
+    Ok(pool.begin_with(begin).await?)
+}
+
+/// [`platform`], for work that may be repeated if the server crashes: its commit does not wait for the disk.
+pub async fn platform_relaxed(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    let begin = "begin; set local role relais_platform; set local synchronous_commit = off";
+    Ok(pool.begin_with(begin).await?)
+}

@@ -1,0 +1,13 @@
+//! Types that cannot be wrong and rules without I/O. Depends on nothing else in this crate.
+
+pub mod channel;
+pub mod chunking;
+pub mod document_kind;
+pub mod ids;
+pub mod language;
+pub mod splitting;
+pub mod text;
+
+pub use channel::Channel;
+pub use ids::*;
+pub use language::Language;

@@ -1,0 +1,53 @@
+//! Redis through fred: work, caches, limits. Emptying it costs latency, never data.
+
+use std::time::Duration;
+
+use fred::clients::{Client, SubscriberClient};
+use fred::interfaces::ClientLike;
+use fred::types::Builder;
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::Result;
+
+/// The longest a command may take. Redis answers in well under a millisecond; who waits longer has something better to do.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A client that reconnects by itself and fails fast meanwhile. Does not wait for the first connection.
+///
+/// # Errors
+///
+/// Where `url` is no Redis URL.
+pub fn connect(url: &SecretString) -> Result<Client> {
+    let client = builder(url)?.build()?;
+    // The connection task ends with the client; what it meets is in the log.
+    drop(client.connect());
+    Ok(client)
+}
+
+/// As [`connect`], for subscriptions: they are renewed at each reconnection.
+pub fn connect_subscriber(url: &SecretString) -> Result<SubscriberClient> {
+    let client = builder(url)?.build_subscriber_client()?;
+    drop(client.connect());
+    drop(client.manage_subscriptions());
+    Ok(client)
+}
+
+fn builder(url: &SecretString) -> Result<Builder> {
+    let mut builder = Builder::from_config(Config::from_url(url.expose_secret())?);
+    builder
+        .with_performance_config(|performance: &mut PerformanceConfig| {
+            performance.default_command_timeout = COMMAND_TIMEOUT;
+        })
+        .with_connection_config(|connection: &mut ConnectionConfig| {
+            connection.connection_timeout = Duration::from_secs(1);
+            connection.internal_command_timeout = Duration::from_secs(2);
+            // One attempt: whether a command that timed out was executed is unknown, and the caller knows what to do.
+            connection.max_command_attempts = 1;
+            connection.max_command_buffer_len = 10_000;
+            connection.unresponsive.max_timeout = Some(Duration::from_secs(3));
+            connection.unresponsive.interval = Duration::from_secs(1);
+        })
+        .set_policy(ReconnectPolicy::new_exponential(0, 50, 1_000, 2));
+    Ok(builder)
+}
