@@ -1,0 +1,45 @@
+//! What every job is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Clock;
+use common::providers::{ManyChat, Models};
+use common::queue::Dispatch;
+use common::retrieval::Retriever;
+use common::secret::Sealer;
+use object_store::ObjectStore;
+use sqlx::PgPool;
+
+use crate::extraction::Extractor;
+use crate::leases::Leases;
+
+/// Ready parts, the same for every job of a process.
+pub struct Context {
+    /// The database, as the services' role.
+    pub pool: PgPool,
+    /// The time.
+    pub clock: Clock,
+    /// What this process holds.
+    pub leases: Leases,
+    /// Redis, to push what follows.
+    pub dispatch: Dispatch,
+    /// Who answers.
+    pub models: Models,
+    /// What is known.
+    pub retriever: Retriever,
+    /// Reads documents, in a process of its own.
+    pub extractor: Extractor,
+    /// Where the originals lie.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Opens secrets.
+    pub sealer: Sealer,
+    /// Delivers through ManyChat.
+    pub manychat: ManyChat,
+    /// How long a channel must be quiet before a burst is answered.
+    pub burst_quiet: Duration,
+    /// How long ended jobs are kept.
+    pub job_retention: Duration,
+    /// This process's name in rows and logs.
+    pub worker: String,
+}

@@ -1,0 +1,104 @@
+//! Every kind of job, one module each, and the table by which the runner finds them.
+
+use std::time::{Duration, Instant};
+
+use common::Error;
+use common::database::jobs::run::ClaimedJob;
+use common::providers::ProviderError;
+use common::queue::{Enqueued, Job, jobs};
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::context::Context;
+use crate::error::JobError;
+use crate::handler::{Handler, Outcome};
+
+mod answer_question;
+mod deliver_message;
+mod ingest_document;
+mod maintenance;
+mod probe;
+mod receive_message;
+mod take_turn;
+
+/// An attempt, ready to run.
+pub(crate) struct Attempt<'a> {
+    /// The work.
+    pub(crate) work: BoxFuture<'a, Result<Outcome, JobError>>,
+    /// How long it may take.
+    pub(crate) timeout: Duration,
+}
+
+macro_rules! handlers {
+    ($($job:ty),* $(,)?) => {
+        /// Decodes the job and prepares its attempt.
+        ///
+        /// # Errors
+        ///
+        /// Arguments that do not decode fail for good. A kind this build does not know is tried again: during a
+        /// deployment a newer worker may take it.
+        pub(crate) fn start<'a>(context: &'a Context, job: &'a ClaimedJob) -> Result<Attempt<'a>, JobError> {
+            match job.kind.as_str() {
+                $(<$job>::KIND => {
+                    let work = decode::<$job>(job)?.run(context, job);
+                    Ok(Attempt { work, timeout: <$job as Handler>::TIMEOUT })
+                })*
+                kind => Err(unknown(kind)),
+            }
+        }
+
+        /// What else changes when the job is given up. Arguments that do not decode change nothing.
+        pub(crate) async fn give_up(
+            context: &Context,
+            job: &ClaimedJob,
+            error: &str,
+            conn: &mut PgConnection,
+        ) -> common::Result<Vec<Enqueued>> {
+            match job.kind.as_str() {
+                $(<$job>::KIND => match decode::<$job>(job) {
+                    Ok(work) => work.give_up(context, job, error, conn).await,
+                    Err(_) => Ok(Vec::new()),
+                },)*
+                _ => Ok(Vec::new()),
+            }
+        }
+    };
+}
+
+handlers!(
+    jobs::ReceiveMessage,
+    jobs::TakeTurn,
+    jobs::DeliverMessage,
+    jobs::IngestDocument,
+    jobs::AnswerQuestion,
+    jobs::DeleteObject,
+    jobs::PurgeJobs,
+    jobs::FitVectorIndexes,
+    jobs::Probe,
+);
+
+fn decode<J: Job>(job: &ClaimedJob) -> Result<J, JobError> {
+    serde_json::from_value(job.args.clone()).map_err(|error| {
+        JobError::Fail(Error::invalid(
+            "args",
+            format!("do not read as {}: {error}", J::KIND),
+        ))
+    })
+}
+
+fn unknown(kind: &str) -> JobError {
+    let reason = format!("no worker of this version knows the kind `{kind}`");
+    let error = ProviderError::Unavailable {
+        provider: "workers",
+        reason,
+    };
+    JobError::Retry {
+        error: error.into(),
+        after: Some(Duration::from_secs(30)),
+    }
+}
+
+/// Records how long a stage of a turn took.
+pub(crate) fn stage(name: &'static str, since: Instant) {
+    metrics::histogram!("relais_turn_seconds", "stage" => name).record(since.elapsed());
+}

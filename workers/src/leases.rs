@@ -1,0 +1,157 @@
+//! Holding the leases of what runs: one statement renews them all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use common::database::jobs::run::{self, ClaimedJob};
+use common::{Clock, database, queue};
+use sqlx::PgPool;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::runner::RENEW_EVERY;
+
+#[derive(Debug)]
+struct Held {
+    attempt: i32,
+    since: Instant,
+    renewed: Instant,
+    lost: CancellationToken,
+}
+
+type Table = Mutex<HashMap<Uuid, Held>>;
+
+/// The leases of this process.
+#[derive(Clone)]
+pub struct Leases {
+    table: Arc<Table>,
+}
+
+impl Leases {
+    /// Begins to renew the leases of `worker`, until the last clone is dropped.
+    pub fn keep(pool: PgPool, clock: Clock, worker: String) -> Self {
+        let table: Arc<Table> = Arc::default();
+        tokio::spawn(renew(
+            Renewal {
+                pool,
+                clock,
+                worker,
+            },
+            Arc::downgrade(&table),
+        ));
+        Self { table }
+    }
+
+    /// Whether the lease of `job` certainly still holds: claimed, or renewed, less than its length ago.
+    pub fn is_fresh(&self, job: &ClaimedJob) -> bool {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let lease = queue::LEASE.to_std().unwrap_or_default();
+        table
+            .get(&job.id.0)
+            .is_some_and(|held| held.attempt == job.attempt && held.renewed.elapsed() < lease)
+    }
+
+    /// Holds the lease of `job` while the answer lives.
+    pub fn hold(&self, job: &ClaimedJob) -> Lease {
+        let lost = CancellationToken::new();
+        let now = Instant::now();
+        let held = Held {
+            attempt: job.attempt,
+            since: now,
+            renewed: now,
+            lost: lost.clone(),
+        };
+        self.table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(job.id.0, held);
+        Lease {
+            id: job.id.0,
+            attempt: job.attempt,
+            lost,
+            table: Arc::clone(&self.table),
+        }
+    }
+}
+
+/// A lease that is renewed while this lives.
+pub struct Lease {
+    id: Uuid,
+    attempt: i32,
+    lost: CancellationToken,
+    table: Arc<Table>,
+}
+
+impl Lease {
+    /// Resolves when the job is somebody else's, was called off, or ended.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // A later attempt of the same job in this process has an entry of its own.
+        if table
+            .get(&self.id)
+            .is_some_and(|held| held.attempt == self.attempt)
+        {
+            table.remove(&self.id);
+        }
+    }
+}
+
+struct Renewal {
+    pool: PgPool,
+    clock: Clock,
+    worker: String,
+}
+
+async fn renew(renewal: Renewal, table: Weak<Table>) {
+    let mut tick = tokio::time::interval(RENEW_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(table) = table.upgrade() else { return };
+        // Most jobs end before their lease needs care.
+        let due: Vec<Uuid> = {
+            let table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            table
+                .iter()
+                .filter(|(_, held)| held.since.elapsed() >= RENEW_EVERY)
+                .map(|(id, _)| *id)
+                .collect()
+        };
+        if due.is_empty() {
+            continue;
+        }
+        let asked = Instant::now();
+        match renewal.run(&due).await {
+            Ok(kept) => {
+                let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+                for id in due {
+                    match table.get_mut(&id) {
+                        Some(held) if kept.contains(&id) => held.renewed = asked,
+                        Some(held) => held.lost.cancel(),
+                        None => {}
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "leases not renewed"
+            ),
+        }
+    }
+}
+
+impl Renewal {
+    async fn run(&self, ids: &[Uuid]) -> common::Result<Vec<Uuid>> {
+        let mut tx = database::platform_relaxed(&self.pool).await?;
+        let kept = run::renew(&mut tx, ids, &self.worker, self.clock.now() + queue::LEASE).await?;
+        tx.commit().await?;
+        Ok(kept)
+    }
+}
