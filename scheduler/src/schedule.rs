@@ -1,0 +1,113 @@
+//! One table of what is due by the clock.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use common::database;
+use common::queue::jobs::{FitVectorIndexes, PurgeJobs};
+use common::queue::{self, Job, NewJob};
+
+use crate::Context;
+
+/// A job enqueued at each multiple of `every`, counted from midnight UTC.
+pub struct Schedule {
+    /// Its name: the first part of each tick's key.
+    pub name: &'static str,
+    /// How often.
+    pub every: TimeDelta,
+    /// The job.
+    job: fn() -> NewJob,
+}
+
+/// Everything that is due by the clock.
+pub const SCHEDULES: [Schedule; 2] = [
+    Schedule {
+        name: "purge_jobs",
+        every: TimeDelta::hours(1),
+        job: || new(&PurgeJobs {}),
+    },
+    Schedule {
+        name: "fit_vector_indexes",
+        every: TimeDelta::minutes(5),
+        job: || new(&FitVectorIndexes {}),
+    },
+];
+
+fn new<J: Job>(job: &J) -> NewJob {
+    NewJob::new(job)
+}
+
+/// How long it sleeps at most: the clock may be set, and a failed tick is tried again by then.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+impl Schedule {
+    /// The last tick at or before `now`.
+    pub fn tick_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let every = self.every.num_seconds().max(1);
+        DateTime::from_timestamp(now.timestamp().div_euclid(every) * every, 0).unwrap_or(now)
+    }
+}
+
+/// Enqueues ticks for ever. A tick missed while no scheduler ran is made up for, once.
+pub(crate) async fn run(context: Context) {
+    let mut done = [DateTime::<Utc>::MIN_UTC; SCHEDULES.len()];
+    loop {
+        let now = context.clock.now();
+        let mut rest = LONGEST_REST;
+        for (schedule, done) in SCHEDULES.iter().zip(&mut done) {
+            let tick = schedule.tick_before(now);
+            if tick > *done {
+                match enqueue(&context, schedule, tick).await {
+                    Ok(()) => *done = tick,
+                    Err(error) => {
+                        tracing::warn!(%error, schedule = schedule.name, "a tick was not enqueued")
+                    }
+                }
+            }
+            let next = (tick + schedule.every - now).to_std().unwrap_or_default();
+            rest = rest.min(next);
+        }
+        tokio::time::sleep(rest.max(Duration::from_millis(50))).await;
+    }
+}
+
+async fn enqueue(
+    context: &Context,
+    schedule: &Schedule,
+    tick: DateTime<Utc>,
+) -> common::Result<()> {
+    let job = (schedule.job)().with_key(format!("{}@{}", schedule.name, tick.timestamp()));
+    let mut tx = database::platform(&context.pool).await?;
+    let enqueued = queue::enqueue(&mut tx, &job, context.clock.now()).await?;
+    tx.commit().await?;
+    if let Some(enqueued) = enqueued {
+        tracing::info!(schedule = schedule.name, job.id = %enqueued.id, "tick");
+        context.dispatch.push(&[enqueued]).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_fall_on_multiples_counted_from_midnight() {
+        let schedule = Schedule {
+            name: "test",
+            every: TimeDelta::minutes(15),
+            job: || new(&PurgeJobs {}),
+        };
+        let now: DateTime<Utc> = "2026-11-21T10:44:59.9Z".parse().unwrap();
+        assert_eq!(
+            schedule.tick_before(now).to_rfc3339(),
+            "2026-11-21T10:30:00+00:00"
+        );
+        assert_eq!(
+            schedule
+                .tick_before(now + TimeDelta::seconds(1))
+                .to_rfc3339(),
+            "2026-11-21T10:45:00+00:00"
+        );
+    }
+}
