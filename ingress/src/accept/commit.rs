@@ -1,0 +1,91 @@
+//! One commit for many jobs.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use common::database::jobs::Accepted;
+use common::database::{self, jobs};
+use common::queue::{Dispatch, Enqueued, NewJob};
+use common::{Error, Result};
+use sqlx::PgPool;
+
+/// How long a commit may take before PostgreSQL counts as away. Nobody waits for it that long.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Attempts where two commits wanted each other's keys.
+const ATTEMPTS: usize = 3;
+
+/// Inserts `jobs` and answers what became of each, in order; offers the new ones to Redis on the side.
+pub(super) async fn commit(
+    pool: PgPool,
+    dispatch: Dispatch,
+    now: DateTime<Utc>,
+    jobs: Vec<NewJob>,
+) -> Result<Vec<Accepted>> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a batch has at most a few hundred"
+    )]
+    metrics::histogram!("relais_commit_jobs").record(jobs.len() as f64);
+    // Everybody takes keys in the same order, so that two commits with the same keys wait instead of deadlocking.
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by(|a, b| jobs[*a].key.cmp(&jobs[*b].key).then(a.cmp(b)));
+    let mut slots: Vec<Option<NewJob>> = jobs.into_iter().map(Some).collect();
+    let sorted: Vec<NewJob> = order.iter().filter_map(|&at| slots[at].take()).collect();
+
+    let accepted = bounded(insert(&pool, &sorted, now)).await?;
+    push(&dispatch, &sorted, &accepted);
+
+    let mut answers: Vec<(usize, Accepted)> = order.into_iter().zip(accepted).collect();
+    answers.sort_unstable_by_key(|(at, _)| *at);
+    Ok(answers.into_iter().map(|(_, accepted)| accepted).collect())
+}
+
+async fn insert(pool: &PgPool, jobs: &[NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
+    let mut attempt = 1;
+    loop {
+        match insert_once(pool, jobs, now).await {
+            Err(error)
+                if attempt < ATTEMPTS && error.is_transient() && !error.is_database_outage() =>
+            {
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn insert_once(pool: &PgPool, jobs: &[NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
+    let mut tx = database::platform(pool).await?;
+    let accepted = jobs::insert_many(&mut tx, jobs, now).await?;
+    tx.commit().await?;
+    Ok(accepted)
+}
+
+/// `work`, or an outage where it takes too long.
+pub(super) async fn bounded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(TIMEOUT, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::Database(sqlx::Error::PoolTimedOut)),
+    }
+}
+
+/// Offers new jobs to Redis in one call, off the path of the acknowledgement.
+pub(super) fn push(dispatch: &Dispatch, jobs: &[NewJob], accepted: &[Accepted]) {
+    let mut new: Vec<Enqueued> = jobs
+        .iter()
+        .zip(accepted)
+        .filter(|(_, accepted)| matches!(accepted, Accepted::New(_)))
+        .map(|(job, _)| Enqueued {
+            id: job.id,
+            queue: job.queue,
+            due: true,
+        })
+        .collect();
+    if !new.is_empty() {
+        // They were sorted by key; ids are in order of arrival.
+        new.sort_unstable_by_key(|job| job.id);
+        let dispatch = dispatch.clone();
+        tokio::spawn(async move { dispatch.push(&new).await });
+    }
+}

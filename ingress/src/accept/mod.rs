@@ -1,0 +1,102 @@
+//! Accepting messages: many requests share one commit, and while PostgreSQL is away Redis keeps what was accepted.
+
+mod commit;
+mod drain;
+mod spool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Clock;
+use common::batch::{BatchError, BatchLimits, Batcher};
+use common::database::jobs::Accepted;
+use common::domain::JobId;
+use common::queue::{Dispatch, NewJob};
+use sqlx::PgPool;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::error::ApiError;
+use spool::Spool;
+
+/// How long a request waits for its commit. With the look-up of a secret before and the spool after it, an
+/// acknowledgement takes at most 3 s, whatever is away.
+const COMMIT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Two commits at once: one writes while the disk settles the other.
+const LIMITS: BatchLimits = BatchLimits {
+    batch: 512,
+    concurrency: 2,
+    waiting: 8_192,
+};
+
+/// Takes jobs of any businesses, durably, in as few commits as possible. Cheap to clone.
+#[derive(Clone)]
+pub struct Acceptor {
+    batcher: Batcher<NewJob, Accepted>,
+    spool: Arc<Spool>,
+    _draining: Arc<DropGuard>,
+}
+
+impl Acceptor {
+    /// Starts its tasks, which end with the last clone.
+    pub fn spawn(pool: PgPool, dispatch: Dispatch, clock: Clock) -> Self {
+        let spool = Arc::new(Spool::new(dispatch.redis().clone()));
+        let end = CancellationToken::new();
+        tokio::spawn(drain::run(
+            Arc::clone(&spool),
+            pool.clone(),
+            dispatch.clone(),
+            end.clone(),
+        ));
+        let batcher = Batcher::spawn(LIMITS, move |jobs| {
+            commit::commit(pool.clone(), dispatch.clone(), clock.now(), jobs)
+        });
+        Self {
+            batcher,
+            spool,
+            _draining: Arc::new(end.drop_guard()),
+        }
+    }
+
+    /// Accepts `job`: once this returns, neither a crash nor an emptied Redis loses it (an emptied Redis does lose what
+    /// was spooled meanwhile). Answers the job that stands for it: itself, or the one that came first with its key.
+    ///
+    /// # Errors
+    ///
+    /// 503 where neither PostgreSQL nor Redis takes it.
+    pub async fn accept(&self, job: NewJob) -> Result<JobId, ApiError> {
+        if !self.spool.is_open() {
+            match tokio::time::timeout(COMMIT_TIMEOUT, self.batcher.submit(job.clone())).await {
+                Ok(Ok(accepted)) => {
+                    count(if matches!(accepted, Accepted::New(_)) {
+                        "new"
+                    } else {
+                        "repeat"
+                    });
+                    return Ok(accepted.job_id());
+                }
+                Ok(Err(BatchError::Failed(_))) => return Err(ApiError::internal()),
+                // Whether it is in a commit that is under way does not matter: its id goes in once.
+                Ok(Err(error @ (BatchError::Outage | BatchError::Full))) => {
+                    tracing::warn!(%error, "not committed: spooled");
+                }
+                Err(_) => tracing::warn!("not committed in time: spooled"),
+            }
+        }
+        let holder = self.spool.put(&job).await.map_err(|error| {
+            tracing::error!(%error, "neither PostgreSQL nor Redis takes messages");
+            ApiError::unavailable()
+        })?;
+        count("spooled");
+        Ok(holder)
+    }
+
+    /// Whether PostgreSQL is known to be away.
+    pub fn is_spooling(&self) -> bool {
+        self.spool.is_open()
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("relais_accepted_total", "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,106 @@
+//! Jobs: what became of the work a request left behind.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use common::database;
+use common::database::jobs::JobState;
+use common::database::jobs::view::{self, JobView};
+use common::domain::JobId;
+use poem::web::Data;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{Enum, Object, OpenApi};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Tag;
+use crate::auth::Business;
+use crate::context::Context;
+use crate::error::ApiError;
+
+/// What a job is doing.
+#[derive(Debug, Enum)]
+#[oai(rename_all = "lowercase")]
+enum JobStatus {
+    /// Waits for its first attempt.
+    Queued,
+    /// Is being done.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Waits to be tried again.
+    Failed,
+    /// Ended badly.
+    Dead,
+    /// Was called off.
+    Cancelled,
+}
+
+/// Work for later.
+#[derive(Debug, Object)]
+#[oai(rename = "Job")]
+struct JobResponse {
+    id: Uuid,
+    kind: String,
+    status: JobStatus,
+    /// Attempts begun.
+    attempts: i32,
+    created_at: DateTime<Utc>,
+    /// Null: not ended.
+    finished_at: Option<DateTime<Utc>>,
+    /// What it brought.
+    #[oai(skip_serializing_if_is_none)]
+    result: Option<Value>,
+    /// What its last failed attempt met.
+    #[oai(skip_serializing_if_is_none)]
+    error: Option<String>,
+    /// Why it waits, where there is a reason.
+    #[oai(skip_serializing_if_is_none)]
+    wait_reason: Option<String>,
+}
+
+impl From<JobView> for JobResponse {
+    fn from(job: JobView) -> Self {
+        let status = match job.state {
+            JobState::Queued => JobStatus::Queued,
+            JobState::Running => JobStatus::Running,
+            JobState::Succeeded => JobStatus::Succeeded,
+            JobState::Failed => JobStatus::Failed,
+            JobState::Dead => JobStatus::Dead,
+            JobState::Cancelled => JobStatus::Cancelled,
+        };
+        Self {
+            id: job.id.0,
+            kind: job.kind,
+            // One that ended well has no error to show, whatever it took.
+            error: job.last_error.filter(|_| job.state != JobState::Succeeded),
+            status,
+            attempts: job.attempt,
+            created_at: job.created_at,
+            finished_at: job.finished_at,
+            result: job.result,
+            wait_reason: job.wait_reason,
+        }
+    }
+}
+
+/// The operations on jobs.
+pub(crate) struct Jobs;
+
+#[OpenApi(prefix_path = "/jobs", tag = "Tag::Jobs")]
+impl Jobs {
+    /// Get a job. Ended ones are kept for a week.
+    #[oai(path = "/:id", method = "get", operation_id = "get_job")]
+    async fn get(
+        &self,
+        business: Business,
+        context: Data<&Arc<Context>>,
+        id: Path<Uuid>,
+    ) -> Result<Json<JobResponse>, ApiError> {
+        let mut tx = database::business(&context.pool, business.0).await?;
+        let job = view::find(&mut tx, business.0, JobId(id.0)).await?;
+        tx.commit().await?;
+        Ok(Json(job.ok_or_else(|| ApiError::not_found("job"))?.into()))
+    }
+}

@@ -1,0 +1,54 @@
+//! The API: one module a resource.
+
+mod characters;
+mod chats;
+mod contacts;
+mod documents;
+mod jobs;
+mod messages;
+mod page;
+mod questions;
+mod upload;
+
+use poem_openapi::{OpenApi, OpenApiService, Tags};
+
+use crate::webhooks::manychat::ManyChatWebhook;
+
+/// How the operations are grouped in the documentation.
+#[derive(Tags)]
+pub(crate) enum Tag {
+    /// What channels send us.
+    Webhooks,
+    /// What questions are answered from.
+    Documents,
+    /// Answers from the documents, with their sources.
+    Questions,
+    /// Conversations and those who take part.
+    Conversations,
+    /// Work for later, and what became of it.
+    Jobs,
+}
+
+const DESCRIPTION: &str = "\
+Send `Authorization: Bearer <API key>`. Times are RFC 3339 in UTC, ids are UUIDs. Lists answer \
+`{\"data\": [], \"next_cursor\": null}`, newest first unless said: send `next_cursor` back as `cursor` for the next page. \
+Every refusal has the form `{\"error\": {\"code\", \"message\", \"details\"}}`. `X-Request-Id` is taken or made, and returned.";
+
+/// The operations, behind `/api/v1`.
+pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
+    let operations = (
+        ManyChatWebhook,
+        documents::Documents,
+        questions::Questions,
+        (
+            chats::Chats,
+            messages::Messages,
+            contacts::Contacts,
+            characters::Characters,
+        ),
+        jobs::Jobs,
+    );
+    OpenApiService::new(operations, "Relais", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .server("/api/v1")
+}

@@ -1,0 +1,85 @@
+//! The ready parts every operation works with.
+
+use std::sync::Arc;
+
+use common::providers::object_store::{self, ObjectStore};
+use common::queue::Dispatch;
+use common::queue::replies::Replies;
+use common::{Clock, Config, database, redis};
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Acceptor;
+use crate::auth::AccessCache;
+
+/// Uploads under way at once: each holds up to two parts of 5 MiB.
+const UPLOADS: usize = 16;
+
+/// What operations need, made once.
+pub struct Context {
+    /// PostgreSQL, as the services' role.
+    pub pool: PgPool,
+    /// Offers jobs to Redis.
+    pub dispatch: Dispatch,
+    /// Hears of the ends of jobs.
+    pub replies: Replies,
+    /// The time.
+    pub clock: Clock,
+    /// Where originals lie.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Takes messages.
+    pub acceptor: Acceptor,
+    /// Who may come in, as learnt lately.
+    pub access: AccessCache,
+    /// Room for uploads.
+    pub uploads: Semaphore,
+    /// Cancelled when the service is to stop.
+    pub stopping: CancellationToken,
+    /// As read at the start.
+    pub config: Config,
+}
+
+impl Context {
+    /// Connects to what `config` names, lazily: stores may be away. `stopping` tells those who wait for others to stop.
+    ///
+    /// # Errors
+    ///
+    /// Where an address does not parse or the folder for files cannot be made, in words for the operator.
+    pub async fn connect(
+        config: Config,
+        clock: Clock,
+        stopping: CancellationToken,
+    ) -> Result<Arc<Self>, String> {
+        let pool = database::connect_lazy(
+            &config.stores.database_url,
+            config.stores.database_max_connections,
+        )
+        .map_err(|error| format!("DATABASE_URL is not usable: {}", with_cause(&error)))?;
+        let no_redis =
+            |error: common::Error| format!("REDIS_URL is not usable: {}", with_cause(&error));
+        let dispatch = Dispatch::new(redis::connect(&config.stores.redis_url).map_err(no_redis)?);
+        let subscriber = redis::connect_subscriber(&config.stores.redis_url).map_err(no_redis)?;
+        let replies = Replies::listen(subscriber).await.map_err(no_redis)?;
+        let objects = object_store::connect(&config.objects).map_err(|error| error.to_string())?;
+        let acceptor = Acceptor::spawn(pool.clone(), dispatch.clone(), clock.clone());
+        Ok(Arc::new(Self {
+            pool,
+            dispatch,
+            replies,
+            clock,
+            objects,
+            acceptor,
+            access: AccessCache::default(),
+            uploads: Semaphore::new(UPLOADS),
+            stopping,
+            config,
+        }))
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}

@@ -1,0 +1,285 @@
+//! The one error format.
+
+mod meaning;
+
+use std::borrow::Cow;
+
+use poem::error::ResponseError;
+use poem::http::{StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::{ApiResponse, Object};
+use serde_json::{Value, json};
+
+/// Seconds after which it makes sense to try again what failed because a store was away.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// What every refusal looks like.
+#[derive(Clone, Debug, Object)]
+#[oai(rename = "Error")]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Object)]
+pub struct ErrorDetail {
+    /// For programs: does not change.
+    pub code: String,
+    /// For people: may change.
+    pub message: String,
+    /// More, by code: `field` and `reason` of a `VALIDATION_ERROR`.
+    pub details: Value,
+}
+
+/// A refusal on its way to the caller.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: Cow<'static, str>,
+    details: Value,
+    retry_after: Option<u32>,
+}
+
+impl ApiError {
+    /// A refusal with neither details nor advice.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: json!({}),
+            retry_after: None,
+        }
+    }
+
+    /// 400: `field` breaks a rule.
+    pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        let message = format!("{field}: {reason}");
+        Self::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
+            .with_details(json!({ "field": field, "reason": reason }))
+    }
+
+    /// 401: nobody we know.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "UNAUTHORIZED",
+            "the credentials are missing or not valid",
+        )
+    }
+
+    /// 404: there is none, or it is another's: nobody can tell.
+    pub fn not_found(what: &'static str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NOT_FOUND",
+            format!("{what} not found"),
+        )
+    }
+
+    /// 408: the body came too slowly.
+    pub fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "REQUEST_TIMEOUT",
+            "the body did not arrive in time",
+        )
+    }
+
+    /// 413: longer than `limit` bytes.
+    pub fn too_large(limit: u64) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "PAYLOAD_TOO_LARGE",
+            format!("at most {limit} bytes are accepted"),
+        )
+        .with_details(json!({ "limit_bytes": limit }))
+    }
+
+    /// 415: not of a kind that is taken here.
+    pub fn unsupported(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            reason,
+        )
+    }
+
+    /// 500: ours; the cause is in the log.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            "something went wrong on our side",
+        )
+    }
+
+    /// 503: try again soon.
+    pub fn unavailable() -> Self {
+        let message = "the service cannot do this right now; try again soon";
+        Self {
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+        }
+    }
+
+    /// 503: a job ended badly; asking again makes a new one.
+    pub fn job_failed(details: Value) -> Self {
+        let message = "no answer could be made; try again soon";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "JOB_FAILED", message);
+        Self {
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            details,
+            ..error
+        }
+    }
+
+    /// With `details`, an object.
+    #[must_use]
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer it becomes.
+    pub fn to_response(&self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message, "details": self.details } });
+        let mut response = poem::web::Json(body)
+            .with_status(self.status)
+            .into_response();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                header::HeaderValue::from_static("Bearer"),
+            );
+        }
+        response
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn as_response(&self) -> Response {
+        self.to_response()
+    }
+}
+
+/// What any operation may answer, for the OpenAPI document.
+const DOCUMENTED: [(u16, &str); 8] = [
+    (
+        400,
+        "Malformed or invalid: the details name the field and the reason.",
+    ),
+    (401, "The credentials are missing or not valid."),
+    (404, "There is none, or it belongs to another business."),
+    (408, "The body did not arrive in time."),
+    (413, "The body is too large."),
+    (415, "The body is of a kind that is not taken here."),
+    (500, "Something went wrong on our side."),
+    (
+        503,
+        "Not possible right now: try again after `Retry-After` seconds.",
+    ),
+];
+
+impl ApiResponse for ApiError {
+    fn meta() -> MetaResponses {
+        let response = |(status, description)| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: Json::<ErrorBody>::CONTENT_TYPE,
+                schema: Json::<ErrorBody>::schema_ref(),
+            }],
+            headers: vec![],
+        };
+        MetaResponses {
+            responses: DOCUMENTED.into_iter().map(response).collect(),
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        <Json<ErrorBody> as Payload>::register(registry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::Error;
+
+    use super::*;
+
+    async fn body(response: Response) -> Value {
+        response.into_body().into_json().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_error_has_code_message_and_details() {
+        let response = ApiError::invalid("limit", "at most 100").to_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            body(response).await,
+            json!({"error": {
+                "code": "VALIDATION_ERROR", "message": "limit: at most 100",
+                "details": {"field": "limit", "reason": "at most 100"},
+            }})
+        );
+        assert_eq!(
+            body(ApiError::internal().to_response()).await["error"]["details"],
+            json!({})
+        );
+    }
+
+    #[tokio::test]
+    async fn what_can_be_tried_again_says_when() {
+        let response = ApiError::from(Error::Database(sqlx::Error::PoolTimedOut)).to_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.header(header::RETRY_AFTER), Some("2"));
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_an_internal_error_is_not_told() {
+        let error = ApiError::from(Error::Database(sqlx::Error::ColumnNotFound(
+            "secret_column".to_owned(),
+        )));
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(
+            !body(error.to_response())
+                .await
+                .to_string()
+                .contains("secret_column")
+        );
+
+        let error = poem::Error::from_string("secret", StatusCode::BAD_GATEWAY);
+        assert!(
+            !body(ApiError::from(error).to_response())
+                .await
+                .to_string()
+                .contains("secret")
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! What channels send: verified, queued, answered.
+
+pub mod manychat;
