@@ -1,0 +1,9 @@
+//! What makes Relais run on a bare machine: servers of its own, a demo business, simulators, benchmarks, a test harness.
+
+pub mod bench;
+pub mod seed;
+pub mod servers;
+pub mod simulators;
+pub mod stores;
+pub mod testing;
+pub mod up;

@@ -1,0 +1,97 @@
+//! `cargo run`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use common::{Clock, Config, database, shutdown, telemetry};
+use workers::extraction::{self, Extractor};
+
+/// Relais on one machine: without a command, everything in one process, with servers of its own.
+#[derive(Debug, Parser)]
+#[command(name = "relais", version)]
+struct Options {
+    /// Start afresh: forget the data of earlier starts.
+    #[arg(long)]
+    reset: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the database at `DATABASE_OWNER_URL` to this version's schema.
+    Migrate,
+    /// Only the ingress, against the stores of the environment.
+    Ingress,
+    /// Only the workers, against the stores of the environment.
+    Workers(workers::Options),
+    /// Only the scheduler, against the stores of the environment.
+    Scheduler,
+    /// Measure; `bench --help` lists what.
+    Bench(dev::bench::Options),
+    /// Read a document from standard input: the workers' child process.
+    #[command(hide = true)]
+    Extract,
+}
+
+fn main() -> ExitCode {
+    // Before anything else: the extraction's child must start no thread and read no configuration.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == "extract")
+    {
+        return extraction::child_main();
+    }
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("relais: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(options: Options) -> Result<(), String> {
+    let Some(command) = options.command else {
+        return dev::up::up(options.reset).await;
+    };
+    if let Command::Bench(options) = command {
+        return dev::bench::run(options).await;
+    }
+    let config = Config::from_env().map_err(|error| error.to_string())?;
+    let _telemetry = telemetry::init(&config.telemetry, "relais")?;
+    telemetry::metrics();
+    let shutdown =
+        shutdown::token().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    match command {
+        Command::Migrate => {
+            let url = config
+                .stores
+                .database_owner_url
+                .as_ref()
+                .ok_or("DATABASE_OWNER_URL is not set")?;
+            database::migrate::migrate(url)
+                .await
+                .map_err(|error| error.to_string())
+        }
+        Command::Ingress => ingress::run(config, shutdown)
+            .await
+            .map_err(|error| error.to_string()),
+        Command::Workers(options) => {
+            let program = std::env::current_exe()
+                .map_err(|error| format!("cannot find its own program: {error}"))?;
+            let extractor = Extractor::new(program, ["extract"]);
+            workers::run(
+                &config,
+                &options.queues.unwrap_or_default(),
+                extractor,
+                Clock::default(),
+                shutdown,
+            )
+            .await
+        }
+        Command::Scheduler => scheduler::run(&config, Clock::default(), shutdown).await,
+        Command::Bench(_) | Command::Extract => Ok(()),
+    }
+}

@@ -1,0 +1,64 @@
+//! A business to start with: what the demo shows and what tests act as.
+
+use common::database::businesses::{self, NewCharacter};
+use common::database::{self, access};
+use common::domain::{BusinessId, CharacterId, Language};
+use common::secret::{self, Sealer};
+use common::{Clock, Result};
+use secrecy::SecretString;
+use sqlx::PgPool;
+
+/// Who the demo's assistant is.
+const SYSTEM_PROMPT: &str = "You are the assistant of a small business. You answer its customers on WhatsApp: kindly, \
+                             briefly, and only from what its documents say.";
+
+/// A business that was created, with the secrets nobody is shown again.
+#[derive(Clone, Debug)]
+pub struct Seeded {
+    /// Which.
+    pub business_id: BusinessId,
+    /// A key for its API.
+    pub api_key: SecretString,
+    /// The secret its webhooks carry.
+    pub webhook_secret: SecretString,
+}
+
+/// Creates a business with a character, an API key, a webhook secret and a connected ManyChat.
+pub async fn business(
+    pool: &PgPool,
+    clock: &Clock,
+    sealer: &Sealer,
+    name: &str,
+    manychat_key: &SecretString,
+) -> Result<Seeded> {
+    let now = clock.now();
+    let business_id = BusinessId::new();
+    let mut tx = database::business(pool, business_id).await?;
+    businesses::insert(&mut tx, business_id, name, Language::French, now).await?;
+    let character = NewCharacter {
+        id: CharacterId::new(),
+        business_id: Some(business_id),
+        name: "Camille",
+        system_prompt: SYSTEM_PROMPT,
+        greeting: Some("Bonjour, je suis Camille. Que puis-je pour vous ?"),
+    };
+    businesses::insert_default_character(&mut tx, &character, now).await?;
+    let sealed = sealer.seal(manychat_key, &secret::manychat_key_place(business_id));
+    businesses::set_manychat_key(&mut tx, business_id, &sealed, now).await?;
+    let (_, api_key) = access::create_api_key(&mut tx, business_id, "seed", now).await?;
+    let webhook_secret = access::create_webhook_secret(&mut tx, business_id, now).await?;
+    tx.commit().await?;
+    Ok(Seeded {
+        business_id,
+        api_key,
+        webhook_secret,
+    })
+}
+
+/// Whether the business of an earlier start is still in the database.
+pub async fn is_there(pool: &PgPool, business_id: BusinessId) -> Result<bool> {
+    let mut tx = database::business(pool, business_id).await?;
+    let there = businesses::exists(&mut tx, business_id).await?;
+    tx.commit().await?;
+    Ok(there)
+}

@@ -1,0 +1,3 @@
+//! Outside services as they behave on the wire, for development and tests.
+
+pub mod manychat;

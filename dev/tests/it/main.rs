@@ -1,0 +1,18 @@
+//! Tests through the front door, against real PostgreSQL and Redis, with ManyChat played by the simulator.
+
+mod api;
+mod bad_input;
+mod conversation;
+mod documents;
+mod faults;
+mod newcomer;
+mod questions;
+mod queue;
+mod tenancy;
+
+use dev::testing::Setup;
+
+/// One of everything, in this process.
+fn setup() -> Setup {
+    Setup::new(env!("CARGO_BIN_EXE_relais"))
+}
