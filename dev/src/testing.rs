@@ -212,14 +212,15 @@ impl Platform {
 
     /// Starts a service as a process of its own: `workers`, `scheduler`, with its arguments.
     pub fn spawn(&self, args: &[&str]) -> Process {
+        self.spawn_with(args, &[])
+    }
+
+    /// [`Self::spawn`], with more environment.
+    pub fn spawn_with(&self, args: &[&str], vars: &[(&str, &str)]) -> Process {
         let log = std::env::var_os("RUST_LOG").map_or_else(Stdio::null, |_| Stdio::inherit());
-        let child = Command::new(&self.setup.program)
-            .args(args)
-            .env_clear()
-            .envs(&self.vars)
-            .stderr(log)
-            .spawn();
-        Process(child.unwrap())
+        let mut command = Command::new(&self.setup.program);
+        command.args(args).env_clear().envs(&self.vars).envs(vars.iter().copied());
+        Process(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     /// Another business on the same platform.
@@ -362,6 +363,11 @@ impl Process {
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Whether it still runs.

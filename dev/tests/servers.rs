@@ -308,9 +308,8 @@ fn servers_outlive_the_thread_and_the_runtime_that_started_them() {
     });
 }
 
-/// What the process of the next test starts, before it is killed.
+/// What the next test runs as a process of its own, to kill it; without a folder in its environment it has nothing to do.
 #[tokio::test]
-#[ignore = "run by the next test"]
 async fn start_servers_and_hang() {
     let Ok(folder) = env::var("SERVERS_TEST_FOLDER") else {
         return;
@@ -343,7 +342,6 @@ async fn servers_end_with_a_killed_process_and_their_data_is_found_again() {
     let mut owner = tokio::process::Command::new(env::current_exe().unwrap())
         .args([
             "--exact",
-            "--ignored",
             "--nocapture",
             "start_servers_and_hang",
         ])

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::document_kind::DocumentKind;
-use crate::domain::{BusinessId, ChunkId, DocumentId, JobId};
+use crate::domain::{BusinessId, DocumentId, JobId};
 use crate::error::{Error, Result};
 
 /// What became of a document.
@@ -166,51 +166,6 @@ pub async fn count_of(
     .fetch_one(conn)
     .await?;
     Ok(count)
-}
-
-/// A piece of a document.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// Which.
-    pub id: ChunkId,
-    /// Its place in the document, from 0.
-    pub index: i32,
-    /// The page its text starts on, from 1; `None`: the document has no pages.
-    pub page_start: Option<i32>,
-    /// The page its text ends on.
-    pub page_end: Option<i32>,
-    /// The headings it stands under.
-    pub section: Option<String>,
-    /// Its text.
-    pub text: String,
-    /// An estimate of its length in a language model's tokens.
-    pub tokens: i32,
-}
-
-/// A document's chunks behind the one at `after`, in the document's order, at most `limit`.
-pub async fn list_chunks(
-    conn: &mut PgConnection,
-    business_id: BusinessId,
-    id: DocumentId,
-    after: Option<i32>,
-    limit: i64,
-) -> Result<Vec<Chunk>> {
-    let rows = sqlx::query_as!(
-        Chunk,
-        r#"
-        SELECT id AS "id: _", index, page_start, page_end, section, text, tokens
-        FROM chunks
-        WHERE business_id = $1 AND document_id = $2 AND index > $3
-        ORDER BY index LIMIT $4
-        "#,
-        business_id as _,
-        id as _,
-        after.unwrap_or(-1),
-        limit,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
 }
 
 /// What a deleted document leaves behind.

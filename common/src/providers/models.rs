@@ -25,7 +25,7 @@ impl Models {
             .iter()
             .map(|name| match openai(config).filter(|_| name == "openai") {
                 Some(client) => Arc::new(client) as Arc<dyn ChatModel>,
-                None => Arc::new(OfflineChatModel::default()),
+                None => Arc::new(OfflineChatModel),
             })
             .collect();
         Self { chat }
@@ -67,7 +67,7 @@ impl Models {
 pub fn embedder(config: &ModelsConfig) -> Arc<dyn Embedder> {
     match openai(config).filter(|_| config.embedding_provider == "openai") {
         Some(client) => Arc::new(client),
-        None => Arc::new(OfflineEmbedder::default()),
+        None => Arc::new(OfflineEmbedder),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dev::testing::Platform;
+use dev::testing::{PATIENCE, Platform};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
@@ -699,13 +699,33 @@ async fn a_question_that_does_not_read_is_refused_and_asks_nobody() {
     }
 
     nothing_was_kept(&platform).await;
-    let answered = platform
-        .post(
-            "/api/v1/query",
-            &json!({ "question": "é".repeat(2_000), "new": 1 }),
-        )
-        .await;
-    assert_eq!(answered.status(), 200);
+    let longest = json!({ "question": "é ".repeat(1_000), "new": 1 });
+    assert_eq!(platform.post("/api/v1/query", &longest).await.status(), 200);
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_as_long_as_a_message_is_answered_like_any_other() {
+    let platform = crate::setup().start().await;
+
+    let question = json!({ "question": "a".repeat(2_000) });
+    assert_eq!(
+        platform.post("/api/v1/query", &question).await.status(),
+        200
+    );
+    platform.say(1, &"a".repeat(4_096)).await;
+
+    assert!(
+        platform
+            .manychat
+            .wait_until(PATIENCE, |delivered| !delivered.is_empty())
+            .await
+    );
+    let retried: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE attempt > 1")
+        .fetch_one(&platform.owner)
+        .await
+        .unwrap();
+    assert_eq!(retried, 0);
     platform.stop().await;
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use common::database::documents::{self, Chunk, Document};
+use common::database::chunks::{self, Chunk};
+use common::database::documents::{self, Document};
 use common::database::jobs::view;
 use common::domain::{BusinessId, DocumentId, JobId};
 use common::providers::object_store;
@@ -284,7 +285,7 @@ impl Documents {
         let mut tx = database::business(&context.pool, business.0).await?;
         let document = documents::find(&mut tx, business.0, id).await?;
         document.ok_or_else(|| ApiError::not_found("document"))?;
-        let rows = documents::list_chunks(&mut tx, business.0, id, after, page.rows()).await?;
+        let rows = chunks::list_of_document(&mut tx, business.0, id, after, page.rows()).await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |chunk| i64::from(chunk.index))))
     }
