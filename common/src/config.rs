@@ -192,7 +192,7 @@ impl ModelsConfig {
                 "offline" => {}
                 "openai" if config.openai_api_key.is_some() => {}
                 "openai" => {
-                    env.problem("OPENAI_API_KEY is needed where the provider `openai` is named")
+                    env.problem("OPENAI_API_KEY is needed where the provider `openai` is named");
                 }
                 other => env.problem(format!(
                     "`{other}` is no provider of this version: use `openai` or `offline`"

@@ -114,16 +114,16 @@ mod tests {
 
     #[test]
     fn a_sealed_secret_opens_only_in_its_place_and_with_its_key() {
-        let sealer = Sealer::new(&"01".repeat(32).into()).unwrap();
-        let other = Sealer::new(&"02".repeat(32).into()).unwrap();
-        let sealed = sealer.seal(&"page:key".into(), "settings/1");
+        let ours = Sealer::new(&"01".repeat(32).into()).unwrap();
+        let theirs = Sealer::new(&"02".repeat(32).into()).unwrap();
+        let sealed = ours.seal(&"page:key".into(), "settings/1");
 
         assert_eq!(
-            sealer.open(&sealed, "settings/1").unwrap().expose_secret(),
+            ours.open(&sealed, "settings/1").unwrap().expose_secret(),
             "page:key"
         );
-        assert!(sealer.open(&sealed, "settings/2").is_err());
-        assert!(other.open(&sealed, "settings/1").is_err());
-        assert!(sealer.open(&sealed[..10], "settings/1").is_err());
+        assert!(ours.open(&sealed, "settings/2").is_err());
+        assert!(theirs.open(&sealed, "settings/1").is_err());
+        assert!(ours.open(&sealed[..10], "settings/1").is_err());
     }
 }

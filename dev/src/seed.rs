@@ -43,8 +43,9 @@ pub async fn business(
         greeting: Some("Bonjour, je suis Camille. Que puis-je pour vous ?"),
     };
     businesses::insert_default_character(&mut tx, &character, now).await?;
-    let sealed = sealer.seal(manychat_key, &secret::manychat_key_place(business_id));
-    businesses::set_manychat_key(&mut tx, business_id, &sealed, now).await?;
+    let place = secret::manychat_key_place(business_id);
+    let key_bytes = sealer.seal(manychat_key, &place);
+    businesses::set_manychat_key(&mut tx, business_id, &key_bytes, now).await?;
     let (_, api_key) = access::create_api_key(&mut tx, business_id, "seed", now).await?;
     let webhook_secret = access::create_webhook_secret(&mut tx, business_id, now).await?;
     tx.commit().await?;

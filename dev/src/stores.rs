@@ -8,12 +8,15 @@ use secrecy::SecretString;
 use sqlx::{Connection, PgConnection};
 
 use crate::servers::{
-    Binaries, Postgres, PostgresOptions, Redis, RedisOptions, default_cache_dir, find_postgres,
-    find_redis,
+    Binaries, Postgres, PostgresOptions, Redis, RedisOptions, ServersError, default_cache_dir,
+    find_postgres, find_redis,
 };
 
 /// The database of `cargo run`.
 const DATABASE: &str = "relais";
+
+/// PostgreSQL's code for a database that is there already.
+const ALREADY_EXISTS: &str = "42P04";
 
 /// Stores that run; those of its own stop with [`Stores::stop`].
 pub struct Stores {
@@ -39,37 +42,21 @@ impl Stores {
         reset: bool,
     ) -> Result<Self, String> {
         let given = |name: &str| vars.get(name).filter(|value| !value.is_empty()).cloned();
-        let cache = default_cache_dir();
-        let (mut postgres, mut redis) = (None, None);
-        let (database_url, database_owner_url) = match given("DATABASE_URL") {
-            Some(url) => (url, given("DATABASE_OWNER_URL")),
-            None => {
-                let bin = find_postgres(&cache)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let options = PostgresOptions::kept(data_dir.join("postgres"));
-                let server = Postgres::start(&bin, options)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let urls = own_database(&server, reset)
-                    .await
-                    .map_err(|error| format!("the database was not made: {error}"))?;
-                postgres = Some(server);
-                urls
-            }
+        let (postgres, database_url, database_owner_url) = if let Some(url) = given("DATABASE_URL")
+        {
+            (None, url, given("DATABASE_OWNER_URL"))
+        } else {
+            let server = own_postgres(data_dir).await.map_err(told)?;
+            let made = make_database(&server, reset).await;
+            let owner_url = made.map_err(|error| format!("the database was not made: {error}"))?;
+            (Some(server), owner_url.clone(), Some(owner_url))
         };
-        let redis_url = match given("REDIS_URL") {
-            Some(url) => url,
-            None => {
-                let program = find_redis(&cache)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let server = Redis::start(&program, RedisOptions::kept(data_dir.join("redis")));
-                let server = server.await.map_err(|error| error.to_string())?;
-                let url = server.url();
-                redis = Some(server);
-                url
-            }
+        let (redis, redis_url) = if let Some(url) = given("REDIS_URL") {
+            (None, url)
+        } else {
+            let server = own_redis(data_dir).await.map_err(told)?;
+            let url = server.url();
+            (Some(server), url)
         };
         if let Some(owner_url) = &database_owner_url {
             let migrated = database::migrate::migrate(&SecretString::from(owner_url.clone())).await;
@@ -113,28 +100,42 @@ impl Stores {
     }
 }
 
-/// Makes the database at the first start; answers its URL twice, as nobody else's role has a password yet.
-async fn own_database(
-    server: &Postgres,
-    reset: bool,
-) -> Result<(String, Option<String>), sqlx::Error> {
+async fn own_postgres(data_dir: &Path) -> Result<Postgres, ServersError> {
+    let bin = find_postgres(&default_cache_dir()).await?;
+    Postgres::start(&bin, PostgresOptions::kept(data_dir.join("postgres"))).await
+}
+
+async fn own_redis(data_dir: &Path) -> Result<Redis, ServersError> {
+    let program = find_redis(&default_cache_dir()).await?;
+    Redis::start(&program, RedisOptions::kept(data_dir.join("redis"))).await
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that `map_err` takes"
+)]
+fn told(error: ServersError) -> String {
+    error.to_string()
+}
+
+/// Makes the database at the first start; answers its URL, as the owner.
+async fn make_database(server: &Postgres, reset: bool) -> Result<String, sqlx::Error> {
     let mut connection = PgConnection::connect(&server.owner_url("postgres")).await?;
     if reset {
         // Where the server cannot use the data folder itself, its data lies elsewhere and outlived the folder.
-        sqlx::raw_sql("DROP DATABASE IF EXISTS relais WITH (FORCE)")
-            .execute(&mut connection)
-            .await?;
+        let drop = "DROP DATABASE IF EXISTS relais WITH (FORCE)";
+        sqlx::raw_sql(drop).execute(&mut connection).await?;
     }
-    let made = sqlx::raw_sql("CREATE DATABASE relais")
+    match sqlx::raw_sql("CREATE DATABASE relais")
         .execute(&mut connection)
-        .await;
-    match made {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => {}
-        made => drop(made?),
+        .await
+    {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(ALREADY_EXISTS) => {}
+        Err(error) => return Err(error),
+        Ok(_) => {}
     }
     connection.close().await?;
-    let owner_url = server.owner_url(DATABASE);
-    Ok((owner_url.clone(), Some(owner_url)))
+    Ok(server.owner_url(DATABASE))
 }
 
 /// Both servers' programs, for tests.

@@ -2,6 +2,8 @@
 //!
 //! One PostgreSQL serves all tests of a process, a database each, copied from a migrated template; Redis is each test's own.
 
+#![expect(clippy::unwrap_used, reason = "where something does not work here, the test has failed")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -200,7 +202,7 @@ impl Platform {
             let (config, clock, stop) =
                 (self.config.clone(), self.clock.clone(), self.stop.clone());
             self.services.push(tokio::spawn(async move {
-                scheduler::run(&config, clock, stop).await.unwrap()
+                scheduler::run(&config, clock, stop).await.unwrap();
             }));
         }
     }

@@ -67,7 +67,7 @@ pub async fn up(reset: bool) -> Result<(), String> {
     let config = Config::from_vars(vars).map_err(|error| error.to_string())?;
     let _telemetry = telemetry::init(&config.telemetry, "relais")?;
 
-    let served = serve(&config, &data_dir, &kept, &simulator, &shutdown).await;
+    let served = Box::pin(serve(&config, &data_dir, &kept, &simulator, &shutdown)).await;
     shutdown.cancel();
     stores.stop().await;
     say("Stopped.");
@@ -118,8 +118,8 @@ async fn serve(
         scheduler_stop.cancel();
         worked
     };
-    let ((), worked, scheduled) = tokio::join!(stopping, working, scheduler);
-    worked.and(scheduled)
+    let ((), working, scheduling) = tokio::join!(stopping, working, scheduler);
+    working.and(scheduling)
 }
 
 /// The business of the last start, or a new one; `demo.json` holds what only its owner knows.
@@ -138,19 +138,18 @@ async fn seed_demo(
         Some(demo) if seed::is_there(&pool, demo.business_id).await? => Some(demo),
         _ => None,
     };
-    let (business_id, api_key, webhook_secret) = match earlier {
-        Some(demo) => (demo.business_id, demo.api_key, demo.webhook_secret),
-        None => {
-            let sealer = Sealer::new(&config.secrets.master_key)?;
-            let key = SecretString::from(kept.manychat_key.clone());
-            let seeded = seed::business(&pool, clock, &sealer, "Café du Relais", &key).await?;
-            let expose = |secret: &SecretString| secret.expose_secret().to_owned();
-            (
-                seeded.business_id,
-                expose(&seeded.api_key),
-                expose(&seeded.webhook_secret),
-            )
-        }
+    let (business_id, api_key, webhook_secret) = if let Some(demo) = earlier {
+        (demo.business_id, demo.api_key, demo.webhook_secret)
+    } else {
+        let sealer = Sealer::new(&config.secrets.master_key)?;
+        let key = SecretString::from(kept.manychat_key.clone());
+        let seeded = seed::business(&pool, clock, &sealer, "Café du Relais", &key).await?;
+        let expose = |secret: &SecretString| secret.expose_secret().to_owned();
+        (
+            seeded.business_id,
+            expose(&seeded.api_key),
+            expose(&seeded.webhook_secret),
+        )
     };
     pool.close().await;
     Ok(Demo {

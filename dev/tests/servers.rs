@@ -340,11 +340,7 @@ async fn start_servers_and_hang() {
 async fn servers_end_with_a_killed_process_and_their_data_is_found_again() {
     let (folder, binaries) = (data_dir(), binaries().await);
     let mut owner = tokio::process::Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "--nocapture",
-            "start_servers_and_hang",
-        ])
+        .args(["--exact", "--nocapture", "start_servers_and_hang"])
         .env("SERVERS_TEST_FOLDER", folder.path())
         .stdout(Stdio::piped())
         .kill_on_drop(true)

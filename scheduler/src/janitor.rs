@@ -71,7 +71,7 @@ async fn bury(context: &Context) {
             match context.dispatch.bury(queue, before).await {
                 Ok(0) => {}
                 Ok(count) => {
-                    tracing::info!(%queue, count, "what dead consumers left in Redis is removed")
+                    tracing::info!(%queue, count, "what dead consumers left in Redis is removed");
                 }
                 Err(error) => tracing::debug!(%error, %queue, "dead consumers not looked for"),
             }

@@ -47,9 +47,9 @@ pub async fn run(config: &Config, clock: Clock, shutdown: CancellationToken) -> 
     wake::listen_to_refusals(&subscriber, Arc::clone(&context.bell)).await;
     tracing::info!("scheduler started");
     tokio::select! {
-        () = dispatcher::run(context.clone()) => {}
-        () = janitor::run(context.clone()) => {}
-        () = schedule::run(context) => {}
+        () = Box::pin(dispatcher::run(context.clone())) => {}
+        () = Box::pin(janitor::run(context.clone())) => {}
+        () = Box::pin(schedule::run(context)) => {}
         () = shutdown.cancelled() => {}
     }
     if let Some(operations) = operations {

@@ -60,7 +60,7 @@ pub(crate) async fn run(context: Context) {
                 match enqueue(&context, schedule, tick).await {
                     Ok(()) => *done = tick,
                     Err(error) => {
-                        tracing::warn!(%error, schedule = schedule.name, "a tick was not enqueued")
+                        tracing::warn!(%error, schedule = schedule.name, "a tick was not enqueued");
                     }
                 }
             }

@@ -153,7 +153,7 @@ impl Runner {
                     Ok(true) => self.reply(job).await,
                     Ok(false) => tracing::info!("another attempt took over"),
                     Err(error) => {
-                        tracing::warn!(%error, "the job's end was not written; it will run again")
+                        tracing::warn!(%error, "the job's end was not written; it will run again");
                     }
                 }
                 ("succeeded", None)

@@ -47,7 +47,7 @@ pub fn connect_lazy(url: &SecretString, max_connections: u32) -> Result<PgPool> 
         .max_connections(max_connections)
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(3))
-        .idle_timeout(Duration::from_secs(600))
+        .idle_timeout(Duration::from_mins(10))
         .connect_lazy_with(options))
 }
 

@@ -64,7 +64,7 @@ impl ManyChat {
     ) -> Result<(), ProviderError> {
         // Ids come as strings and leave as integers; they can exceed what a float holds.
         let subscriber_id: u64 = subscriber_id.parse().map_err(|_| {
-            refused(format!(
+            refused(&format!(
                 "`{}` is no subscriber id",
                 http::one_line(subscriber_id)
             ))
@@ -101,7 +101,7 @@ impl ManyChat {
             .code
             .map(|code| format!(" (code {code})"))
             .unwrap_or_default();
-        Err(refused(format!(
+        Err(refused(&format!(
             "{}{code}",
             answer.message.unwrap_or(answer.status)
         )))
@@ -114,9 +114,9 @@ impl ManyChat {
     }
 }
 
-fn refused(reason: String) -> ProviderError {
+fn refused(reason: &str) -> ProviderError {
     ProviderError::Refused {
         provider: PROVIDER,
-        reason: http::one_line(&reason),
+        reason: http::one_line(reason),
     }
 }

@@ -131,14 +131,13 @@ where
     R: Future<Output = ()> + Send + 'static,
 {
     async fn handle(&self, payload: serde_json::Value, task: TaskId) {
-        match payload.as_str().and_then(|id| Uuid::try_parse(id).ok()) {
+        if let Some(id) = payload.as_str().and_then(|id| Uuid::try_parse(id).ok()) {
             // A task of its own: all jobs of a worker otherwise share one, with its fetching and acknowledging.
-            Some(id) => {
-                if let Err(error) = self.running.spawn((self.run)(id)).await {
-                    tracing::error!(job.id = %id, %error, "the job's task ended early; its lease will run out");
-                }
+            if let Err(error) = self.running.spawn((self.run)(id)).await {
+                tracing::error!(job.id = %id, %error, "the job's task ended early; its lease will run out");
             }
-            None => tracing::warn!(task.id = %task, "a task without a job's id was dropped"),
+        } else {
+            tracing::warn!(task.id = %task, "a task without a job's id was dropped");
         }
         // Whoever removes ended tasks outlives this worker; if not, the process ends.
         self.ended.send(task.to_string()).ok();
@@ -262,7 +261,7 @@ async fn forget_ended(
             match dispatch.forget(queue, chunk.to_vec()).await {
                 Ok(left) => waiting.extend(left),
                 Err(error) => {
-                    tracing::debug!(%error, "ended tasks stay in Redis until the next try")
+                    tracing::debug!(%error, "ended tasks stay in Redis until the next try");
                 }
             }
         }

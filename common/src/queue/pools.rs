@@ -50,7 +50,7 @@ pub async fn list(redis: &Client, now: DateTime<Utc>) -> Result<Vec<Pools>> {
     for (worker, value) in all {
         match serde_json::from_str::<Pools>(&value) {
             Ok(pools) if (now - pools.announced_at).num_seconds() < STALE_SECONDS => {
-                fresh.push(pools)
+                fresh.push(pools);
             }
             _ => retract(redis, &worker).await?,
         }

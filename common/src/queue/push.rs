@@ -69,7 +69,7 @@ impl Dispatch {
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, %queue, "jobs not pushed; the dispatcher will find them")
+                tracing::debug!(%error, %queue, "jobs not pushed; the dispatcher will find them");
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// A kept connection.
@@ -144,8 +145,11 @@ pub(super) async fn at_rate(
     gather(tasks, started).await
 }
 
+/// What one connection saw: latencies, and answers other than 200.
+type Lane = (Vec<Duration>, usize);
+
 async fn gather(
-    tasks: Vec<tokio::task::JoinHandle<std::io::Result<(Vec<Duration>, usize)>>>,
+    tasks: Vec<JoinHandle<std::io::Result<Lane>>>,
     started: Instant,
 ) -> std::io::Result<Load> {
     let mut load = Load::default();

@@ -157,7 +157,7 @@ async fn unknown_path(_: NotFoundError) -> Response {
 }
 
 #[handler]
-fn list_messages(shared: Data<&Arc<Shared>>) -> Json<Value> {
+fn list_messages(Data(shared): Data<&Arc<Shared>>) -> Json<Value> {
     let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     Json(json!({ "messages": state.delivered }))
 }

@@ -56,10 +56,10 @@ async fn the_api_describes_every_operation_and_its_refusals() {
                 "{case}"
             );
 
-            let scheme = operation["security"][0]
+            let security = operation["security"][0]
                 .as_object()
                 .unwrap_or_else(|| panic!("{case}: no security"));
-            for scheme in scheme.keys() {
+            for scheme in security.keys() {
                 assert!(
                     document["components"]["securitySchemes"][scheme].is_object(),
                     "{case}: {scheme}"
@@ -92,9 +92,9 @@ async fn the_api_describes_every_operation_and_its_refusals() {
             for status in statuses {
                 let refusal = &responses[status];
                 assert!(is_text(&refusal["description"]), "{case}: {status}");
-                let schema = &refusal["content"]["application/json; charset=utf-8"]["schema"];
+                let content = &refusal["content"]["application/json; charset=utf-8"];
                 assert_eq!(
-                    schema["$ref"], "#/components/schemas/Error",
+                    content["schema"]["$ref"], "#/components/schemas/Error",
                     "{case}: {status}"
                 );
             }

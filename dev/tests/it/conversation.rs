@@ -239,9 +239,10 @@ async fn a_long_answer_is_split_and_its_parts_arrive_in_order() {
     let platform = crate::setup().start().await;
     let sentence =
         "Le relais de la montagne ouvre ses portes aux marcheurs fatigués chaque soir de printemps";
-    let text: String = (1..=60)
-        .map(|n| format!("{sentence}, chambre numéro {n}. "))
+    let rooms: Vec<String> = (1..=60)
+        .map(|n| format!("{sentence}, chambre numéro {n}."))
         .collect();
+    let text = rooms.join(" ");
     platform.ingest("chambres.txt", text.into_bytes()).await;
 
     platform

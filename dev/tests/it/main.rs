@@ -1,5 +1,7 @@
 //! Tests through the front door, against real PostgreSQL and Redis, with ManyChat played by the simulator.
 
+#![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
+
 mod api;
 mod bad_input;
 mod conversation;

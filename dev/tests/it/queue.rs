@@ -149,7 +149,7 @@ async fn a_dead_job_runs_again_when_revived_and_a_waiting_one_can_be_called_off(
         .await
         .unwrap();
     assert!(
-        database::jobs::view::cancel(&mut tx, business_id, later, Duration::from_secs(60), now)
+        database::jobs::view::cancel(&mut tx, business_id, later, Duration::from_mins(1), now)
             .await
             .unwrap()
     );

@@ -93,7 +93,7 @@ impl Ingestion<'_> {
         let (context, document) = (self.context, self.document);
         let kind = DocumentKind::from_media_type(&document.media_type)
             .ok_or(Error::Corrupt("media type"))?;
-        let folder = tempfile::tempdir().map_err(no_folder)?;
+        let folder = tempfile::tempdir().map_err(|error| no_folder(&error))?;
         let file = folder.path().join("original");
         object_store::get_to_file(&*context.objects, &document.object_key, &file, MAX_BYTES)
             .await?;
@@ -199,7 +199,7 @@ fn new_chunk(draft: DraftChunk, embedding: Vec<f32>, has_pages: bool) -> NewChun
     }
 }
 
-fn no_folder(error: std::io::Error) -> ProviderError {
+fn no_folder(error: &std::io::Error) -> ProviderError {
     ProviderError::Unavailable {
         provider: "extraction",
         reason: format!("no temporary folder: {error}"),
