@@ -2,7 +2,10 @@
 //!
 //! One PostgreSQL serves all tests of a process, a database each, copied from a migrated template; Redis is each test's own.
 
-#![expect(clippy::unwrap_used, reason = "where something does not work here, the test has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "where something does not work here, the test has failed"
+)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -221,7 +224,11 @@ impl Platform {
     pub fn spawn_with(&self, args: &[&str], vars: &[(&str, &str)]) -> Process {
         let log = std::env::var_os("RUST_LOG").map_or_else(Stdio::null, |_| Stdio::inherit());
         let mut command = Command::new(&self.setup.program);
-        command.args(args).env_clear().envs(&self.vars).envs(vars.iter().copied());
+        command
+            .args(args)
+            .env_clear()
+            .envs(&self.vars)
+            .envs(vars.iter().copied());
         Process(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 

@@ -67,10 +67,8 @@ impl PageText {
 pub struct DraftChunk {
     /// From 0, in the document's order.
     pub index: u32,
-    /// The page its text starts on, from 1.
-    pub page_start: u32,
-    /// The page its text ends on.
-    pub page_end: u32,
+    /// The page its text stands on, from 1.
+    pub page: u32,
     /// The titles it begins under, from the highest, joined by ` > `. `None` before the first heading.
     pub section: Option<String>,
     /// The text, in the document's words.
@@ -89,8 +87,7 @@ pub fn chunk(pages: &[PageText]) -> Vec<DraftChunk> {
         let text = join(&pieces[start..end]);
         chunks.push(DraftChunk {
             index: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
-            page_start: pieces[start].page,
-            page_end: pieces[end - 1].page,
+            page: pieces[start].page,
             section: pieces[start]
                 .section
                 .map(|section| sections[section].clone()),
@@ -127,6 +124,10 @@ fn chunk_end(pieces: &[Piece<'_>], start: usize) -> usize {
     let mut best: Option<(Joint, usize)> = None;
     let mut tokens = pieces[start].tokens;
     for (index, piece) in pieces.iter().enumerate().skip(start + 1) {
+        // A source is cited by its page, so a chunk is of one.
+        if piece.page != pieces[start].page {
+            return index;
+        }
         let after_heading = pieces[index - 1].joint == Joint::Heading;
         if piece.joint == Joint::Heading && tokens >= MIN_SECTION_TOKENS && !after_heading {
             return index;
@@ -148,7 +149,7 @@ fn chunk_end(pieces: &[Piece<'_>], start: usize) -> usize {
 
 /// Where the chunk after the one from `start` to `end` begins.
 fn overlap_start(pieces: &[Piece<'_>], start: usize, end: usize) -> usize {
-    if pieces[end].joint == Joint::Heading {
+    if pieces[end].joint == Joint::Heading || pieces[end].page != pieces[start].page {
         return end;
     }
     let mut tokens = 0;

@@ -50,9 +50,21 @@ struct Beside {
 }
 
 pub(super) async fn run(options: &Options) -> Result<(), String> {
-    let setup = Setup { workers: false, scheduler: false, own_postgres: true, ..Setup::new(&program()?) };
-    let platform = Setup { vars: vec![("DATABASE_MAX_CONNECTIONS".into(), "20".into())], ..setup }.start().await;
-    measure(options, &platform).await.map_err(|error| error.to_string())
+    let setup = Setup {
+        workers: false,
+        scheduler: false,
+        own_postgres: true,
+        ..Setup::new(&program()?)
+    };
+    let platform = Setup {
+        vars: vec![("DATABASE_MAX_CONNECTIONS".into(), "20".into())],
+        ..setup
+    }
+    .start()
+    .await;
+    measure(options, &platform)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn measure(options: &Options, platform: &Platform) -> std::io::Result<()> {
@@ -70,14 +82,29 @@ async fn measure(options: &Options, platform: &Platform) -> std::io::Result<()> 
 
     at_rate(ingress, 100, Duration::from_secs(1), requests()).await?;
     let steady = at_rate(ingress, options.rate, time, requests()).await?;
-    report(&format!("## Acknowledgement at {} webhooks a second, committed\n", options.rate));
+    report(&format!(
+        "## Acknowledgement at {} webhooks a second, committed\n",
+        options.rate
+    ));
     report("| p50 | p99 | p99.9 | requests | not 200 |\n|---|---|---|---|---|");
     let at = |share| ms(quantile(&steady.latencies, share));
-    report(&format!("| {} | {} | {} | {} | {} |\n", at(0.5), at(0.99), at(0.999), steady.latencies.len(), steady.failed));
+    report(&format!(
+        "| {} | {} | {} | {} | {} |\n",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        steady.latencies.len(),
+        steady.failed
+    ));
 
     let mut rates: [Vec<f64>; 3] = Default::default();
-    report(&format!("## At saturation, {} connections\n", options.connections));
-    report("| round | group commit | one commit a request | storing nothing | not 200 |\n|---|---|---|---|---|");
+    report(&format!(
+        "## At saturation, {} connections\n",
+        options.connections
+    ));
+    report(
+        "| round | group commit | one commit a request | storing nothing | not 200 |\n|---|---|---|---|---|",
+    );
     for round in 1..=options.rounds {
         let mut failed = 0;
         for (at, address) in [ingress, single, nothing].into_iter().enumerate() {
@@ -86,14 +113,29 @@ async fn measure(options: &Options, platform: &Platform) -> std::io::Result<()> 
             failed += load.failed;
         }
         let last = |at: usize| rates[at][round - 1];
-        report(&format!("| {round} | {:.0}/s | {:.0}/s | {:.0}/s | {failed} |", last(0), last(1), last(2)));
+        report(&format!(
+            "| {round} | {:.0}/s | {:.0}/s | {:.0}/s | {failed} |",
+            last(0),
+            last(1),
+            last(2)
+        ));
     }
     let ratio = |other: usize| {
-        let mut ratios: Vec<f64> = rates[0].iter().zip(&rates[other]).map(|(ours, theirs)| ours / theirs).collect();
+        let mut ratios: Vec<f64> = rates[0]
+            .iter()
+            .zip(&rates[other])
+            .map(|(ours, theirs)| ours / theirs)
+            .collect();
         median(&mut ratios)
     };
-    report(&format!("\n- group commit to one commit a request: {:.2}", ratio(1)));
-    report(&format!("- group commit to storing nothing: {:.2}", ratio(2)));
+    report(&format!(
+        "\n- group commit to one commit a request: {:.2}",
+        ratio(1)
+    ));
+    report(&format!(
+        "- group commit to storing nothing: {:.2}",
+        ratio(2)
+    ));
     Ok(())
 }
 
@@ -105,14 +147,27 @@ async fn beside(platform: &Platform) -> std::io::Result<(SocketAddr, SocketAddr)
         business_id: platform.business.business_id,
         clock: platform.clock.clone(),
     });
-    let nothing = serve(Route::new().at("/api/v1/webhook/manychat", post(store_nothing)).data(Arc::clone(&shared))).await?;
-    let single = serve(Route::new().at("/api/v1/webhook/manychat", post(commit_each)).data(shared)).await?;
+    let nothing = serve(
+        Route::new()
+            .at("/api/v1/webhook/manychat", post(store_nothing))
+            .data(Arc::clone(&shared)),
+    )
+    .await?;
+    let single = serve(
+        Route::new()
+            .at("/api/v1/webhook/manychat", post(commit_each))
+            .data(shared),
+    )
+    .await?;
     Ok((nothing, single))
 }
 
 async fn serve(app: impl poem::Endpoint + 'static) -> std::io::Result<SocketAddr> {
     let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await?;
-    let address = acceptor.local_addr().first().and_then(|address| address.as_socket_addr().copied());
+    let address = acceptor
+        .local_addr()
+        .first()
+        .and_then(|address| address.as_socket_addr().copied());
     tokio::spawn(Server::new_with_acceptor(acceptor).run(app));
     address.ok_or_else(|| std::io::Error::other("not a TCP address"))
 }
@@ -128,7 +183,10 @@ async fn read(request: &Request, body: Body, shared: &Beside) -> poem::Result<Re
         business_id: shared.business_id,
         message_id: MessageId::new(),
         channel: Channel::Manychat,
-        contact: InboundContact { external_id: body["subscriber_id"].to_string(), ..InboundContact::default() },
+        contact: InboundContact {
+            external_id: body["subscriber_id"].to_string(),
+            ..InboundContact::default()
+        },
         text: text("text"),
         media_url: None,
         external_id: Some(text("message_id")),
@@ -149,16 +207,30 @@ fn acknowledgement() -> Json<Value> {
 }
 
 #[handler]
-async fn store_nothing(request: &Request, body: Body, shared: Data<&Arc<Beside>>) -> poem::Result<Json<Value>> {
+async fn store_nothing(
+    request: &Request,
+    body: Body,
+    shared: Data<&Arc<Beside>>,
+) -> poem::Result<Json<Value>> {
     read(request, body, &shared).await?;
     Ok(acknowledgement())
 }
 
 #[handler]
-async fn commit_each(request: &Request, body: Body, shared: Data<&Arc<Beside>>) -> poem::Result<Json<Value>> {
+async fn commit_each(
+    request: &Request,
+    body: Body,
+    shared: Data<&Arc<Beside>>,
+) -> poem::Result<Json<Value>> {
     let message = read(request, body, &shared).await?;
-    let key = format!("{}:{}", message.group_key(), message.external_id.clone().unwrap_or_default());
-    let job = NewJob::new(&message).with_key(key).in_group(message.group_key());
+    let key = format!(
+        "{}:{}",
+        message.group_key(),
+        message.external_id.clone().unwrap_or_default()
+    );
+    let job = NewJob::new(&message)
+        .with_key(key)
+        .in_group(message.group_key());
     let stored = async {
         let mut tx = database::platform(&shared.pool).await?;
         database::jobs::insert_many(&mut tx, &[job], shared.clock.now()).await?;

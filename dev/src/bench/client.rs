@@ -19,7 +19,10 @@ impl Connection {
     pub(super) async fn open(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(4_096) })
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(4_096),
+        })
     }
 
     /// Sends `request` and reads its response; answers the status.
@@ -46,7 +49,13 @@ fn parse(bytes: &[u8]) -> Option<(u16, usize)> {
     let status = head.get(9..12)?.parse().ok()?;
     let length = head
         .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok())
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length:")?
+                .trim()
+                .parse::<usize>()
+                .ok()
+        })
         .unwrap_or(0);
     Some((status, head_end + length))
 }

@@ -45,9 +45,9 @@ pub async fn run(options: Options) -> Result<(), String> {
         What::Ack(options) => ack::run(&options).await,
         What::Turn(options) => turn::run(&options).await,
         What::Idle(options) => idle::run(&options).await,
-        What::Retrieval { data } => {
-            retrieval::run(&data, &mut std::io::stdout()).await.map_err(|error| error.to_string())
-        }
+        What::Retrieval { data } => retrieval::run(&data, &mut std::io::stdout())
+            .await
+            .map_err(|error| error.to_string()),
     }
 }
 
@@ -58,6 +58,9 @@ fn report(line: &str) {
 
 /// The program that runs, for child processes.
 fn program() -> Result<String, String> {
-    let path = std::env::current_exe().map_err(|error| format!("cannot find its own program: {error}"))?;
-    path.into_os_string().into_string().map_err(|_| "its own path is not UTF-8".to_owned())
+    let path =
+        std::env::current_exe().map_err(|error| format!("cannot find its own program: {error}"))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| "its own path is not UTF-8".to_owned())
 }

@@ -11,7 +11,10 @@ pub(super) fn quantile(sorted: &[Duration], share: f64) -> Duration {
         reason = "an index into a list that fits into memory"
     )]
     let at = (sorted.len() as f64 * share) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    sorted
+        .get(at.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The middle of `values`.

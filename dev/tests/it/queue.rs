@@ -340,3 +340,60 @@ async fn a_noisy_business_does_not_hold_up_anothers_message() {
         "the message did not wait for the flood to pass"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_picked_up_soon_however_long_the_queue_was_quiet() {
+    let platform = setup().start().await;
+
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        let id = enqueue(&platform, &NewJob::new(&probe(None))).await;
+        let asked = tokio::time::Instant::now();
+        ended(&platform, id).await;
+        // A lost wake-up would cost half a minute.
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_takes_its_worker_down_is_dead_after_its_last_attempt() {
+    let platform = Setup {
+        workers: false,
+        ..setup()
+    }
+    .start()
+    .await;
+    let deadly = NewJob::new(&Probe {
+        sleep_ms: 60_000,
+        ..probe(None)
+    });
+    insert_many(&platform, std::slice::from_ref(&deadly)).await;
+
+    for attempt in 1..=3 {
+        let mut worker = platform.spawn(&["workers", "--queues", "maintenance=2"]);
+        eventually("the attempt runs", async || {
+            let row: (String, i32) =
+                sqlx::query_as("SELECT state::text, attempt FROM jobs WHERE id = $1")
+                    .bind(deadly.id)
+                    .fetch_one(&platform.owner)
+                    .await
+                    .unwrap();
+            (row == ("running".to_owned(), attempt)).then_some(())
+        })
+        .await;
+        worker.kill();
+    }
+    let _heir = platform.spawn(&["workers", "--queues", "maintenance=2"]);
+
+    let (state, attempts, error) = ended(&platform, deadly.id).await;
+    assert_eq!(
+        (state.as_str(), attempts),
+        ("dead", 4),
+        "the fourth claim only buries it"
+    );
+    assert!(error.unwrap().contains("stopped answering"));
+}

@@ -140,15 +140,16 @@ impl Ingestion<'_> {
         let pages = i32::try_from(extracted.page_count).unwrap_or(i32::MAX);
         let count = i32::try_from(new.len()).unwrap_or(i32::MAX);
         let mut tx = database::business(&context.pool, business_id).await?;
-        chunks::replace(&mut tx, business_id, document_id, embedder.model(), &new).await?;
         let code = Some(language.code());
         match documents::mark_processed(&mut tx, business_id, document_id, pages, count, code, now)
             .await
         {
-            // Deleted meanwhile: what was written goes with the transaction.
+            // Deleted meanwhile.
             Err(Error::NotFound(_)) => return Ok(Outcome::Finished(None)),
+            // Marked first: that locks the row, so it cannot be deleted under its chunks.
             marked => marked?,
         }
+        chunks::replace(&mut tx, business_id, document_id, embedder.model(), &new).await?;
         if !run::succeed(&mut tx, job, None, context.job_retention, now).await? {
             return Ok(Outcome::Superseded);
         }
@@ -188,8 +189,8 @@ fn new_chunk(draft: DraftChunk, embedding: Vec<f32>, has_pages: bool) -> NewChun
     let page = |page: u32| has_pages.then(|| i32::try_from(page).unwrap_or(i32::MAX));
     NewChunk {
         index: i32::try_from(draft.index).unwrap_or(i32::MAX),
-        page_start: page(draft.page_start),
-        page_end: page(draft.page_end),
+        page_start: page(draft.page),
+        page_end: page(draft.page),
         section: draft.section,
         tokens: i32::try_from(draft.tokens).unwrap_or(i32::MAX),
         // Its own: a document may hold both.

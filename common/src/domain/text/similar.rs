@@ -3,12 +3,17 @@
 /// Shorter words have too many neighbours that are other words.
 const MIN_CHARS: usize = 4;
 
+/// Longer words are no words, and their neighbours would fill the memory: some fifty a letter, each as long.
+const MAX_CHARS: usize = 24;
+
 /// Everything one typing mistake away from a folded `term`: a letter left out, two swapped, one changed, one added.
 ///
-/// A few hundred strings, to be looked up at once: exact, and with no index of similar words to keep. Empty for short terms.
+/// A few hundred strings, to be looked up at once: exact, and with no index of similar words to keep. Empty for very short and very long terms.
 pub fn misspellings(term: &str) -> Vec<String> {
     let letters: Vec<char> = term.chars().collect();
-    if letters.len() < MIN_CHARS || !letters.iter().all(char::is_ascii_alphabetic) {
+    if !(MIN_CHARS..=MAX_CHARS).contains(&letters.len())
+        || !letters.iter().all(char::is_ascii_alphabetic)
+    {
         return Vec::new();
     }
     let mut found = Vec::new();
