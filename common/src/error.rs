@@ -29,7 +29,7 @@ pub enum Error {
     #[error("redis operation failed")]
     Redis(#[from] fred::error::Error),
     /// An outside service refused or could not be reached.
-    #[error("{0}")]
+    #[error(transparent)]
     Provider(#[from] ProviderError),
     /// A stored value no longer reads as what it was written as.
     #[error("stored value of {0} does not decode")]

@@ -142,6 +142,9 @@ const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
 ];
 
+/// How often what was recorded is folded into the metrics.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// The process's metrics: installed at the first call, rendered by [`PrometheusHandle::render`].
 pub fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -154,6 +157,14 @@ pub fn metrics() -> &'static PrometheusHandle {
         if metrics::set_global_recorder(recorder).is_ok() {
             describe();
         }
+        // Without upkeep, what is recorded piles up where nobody scrapes.
+        let kept = handle.clone();
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(UPKEEP_EVERY);
+                kept.run_upkeep();
+            }
+        });
         handle
     })
 }

@@ -1,6 +1,7 @@
 //! What makes Relais run on a bare machine: servers of its own, a demo business, simulators, benchmarks, a test harness.
 
 pub mod bench;
+pub mod business;
 pub mod seed;
 pub mod servers;
 pub mod simulators;

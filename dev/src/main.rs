@@ -21,6 +21,9 @@ struct Options {
 enum Command {
     /// Bring the database at `DATABASE_OWNER_URL` to this version's schema.
     Migrate,
+    /// Create businesses and connect them, against the stores of the environment.
+    #[command(subcommand)]
+    Business(dev::business::Command),
     /// Only the ingress, against the stores of the environment.
     Ingress,
     /// Only the workers, against the stores of the environment.
@@ -42,6 +45,15 @@ fn main() -> ExitCode {
     {
         return extraction::child_main();
     }
+    // A missing file is fine; one that does not read is told. Nothing runs yet that the change of environment could race.
+    match dotenvy::dotenv() {
+        Ok(_) => {}
+        Err(error) if error.not_found() => {}
+        Err(error) => {
+            eprintln!("relais: .env does not read: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     match run(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,28 +65,33 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(options: Options) -> Result<(), String> {
-    let Some(command) = options.command else {
-        return dev::up::up(options.reset).await;
-    };
-    if let Command::Bench(options) = command {
-        return dev::bench::run(options).await;
+    match options.command {
+        None => Box::pin(dev::up::up(options.reset)).await,
+        Some(Command::Bench(options)) => Box::pin(dev::bench::run(options)).await,
+        Some(Command::Migrate) => migrate().await,
+        Some(command) => Box::pin(serve(command)).await,
     }
+}
+
+/// Needs nothing but the owner's URL.
+async fn migrate() -> Result<(), String> {
+    let url = std::env::var("DATABASE_OWNER_URL").map_err(|_| "DATABASE_OWNER_URL is not set")?;
+    database::migrate::migrate(&url.into())
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn serve(command: Command) -> Result<(), String> {
     let config = Config::from_env().map_err(|error| error.to_string())?;
+    if matches!(&command, Command::Workers(options) if options.check_config) {
+        return Ok(());
+    }
     let _telemetry = telemetry::init(&config.telemetry, "relais")?;
     telemetry::metrics();
     let shutdown =
         shutdown::token().map_err(|error| format!("cannot listen to signals: {error}"))?;
     match command {
-        Command::Migrate => {
-            let url = config
-                .stores
-                .database_owner_url
-                .as_ref()
-                .ok_or("DATABASE_OWNER_URL is not set")?;
-            database::migrate::migrate(url)
-                .await
-                .map_err(|error| error.to_string())
-        }
+        Command::Business(command) => dev::business::run(command, &config).await,
         Command::Ingress => ingress::run(config, shutdown)
             .await
             .map_err(|error| error.to_string()),
@@ -92,6 +109,7 @@ async fn run(options: Options) -> Result<(), String> {
             .await
         }
         Command::Scheduler => scheduler::run(&config, Clock::default(), shutdown).await,
-        Command::Bench(_) | Command::Extract => Ok(()),
+        // Done before anything is configured.
+        Command::Migrate | Command::Bench(_) | Command::Extract => Ok(()),
     }
 }

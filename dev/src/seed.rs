@@ -23,18 +23,19 @@ pub struct Seeded {
     pub webhook_secret: SecretString,
 }
 
-/// Creates a business with a character, an API key, a webhook secret and a connected ManyChat.
+/// Creates a business with a character, an API key and a webhook secret; with a key, ManyChat is connected.
 pub async fn business(
     pool: &PgPool,
     clock: &Clock,
     sealer: &Sealer,
     name: &str,
-    manychat_key: &SecretString,
+    language: Language,
+    manychat_key: Option<&SecretString>,
 ) -> Result<Seeded> {
     let now = clock.now();
     let business_id = BusinessId::new();
     let mut tx = database::business(pool, business_id).await?;
-    businesses::insert(&mut tx, business_id, name, Language::French, now).await?;
+    businesses::insert(&mut tx, business_id, name, language, now).await?;
     let character = NewCharacter {
         id: CharacterId::new(),
         business_id: Some(business_id),
@@ -43,9 +44,10 @@ pub async fn business(
         greeting: Some("Bonjour, je suis Camille. Que puis-je pour vous ?"),
     };
     businesses::insert_default_character(&mut tx, &character, now).await?;
-    let place = secret::manychat_key_place(business_id);
-    let key_bytes = sealer.seal(manychat_key, &place);
-    businesses::set_manychat_key(&mut tx, business_id, &key_bytes, now).await?;
+    if let Some(key) = manychat_key {
+        let key_bytes = sealer.seal(key, &secret::manychat_key_place(business_id));
+        businesses::set_manychat_key(&mut tx, business_id, &key_bytes, now).await?;
+    }
     let (_, api_key) = access::create_api_key(&mut tx, business_id, "seed", now).await?;
     let webhook_secret = access::create_webhook_secret(&mut tx, business_id, now).await?;
     tx.commit().await?;

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use common::domain::Language;
 use common::secret::{self, Sealer};
 use common::{Clock, Config, database};
 use reqwest::Response;
@@ -413,9 +414,16 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 
 async fn seed_business(pool: &PgPool, clock: &Clock, name: &str) -> Seeded {
     let sealer = Sealer::new(&MASTER_KEY.into()).unwrap();
-    seed::business(pool, clock, &sealer, name, &MANYCHAT_KEY.into())
-        .await
-        .unwrap()
+    seed::business(
+        pool,
+        clock,
+        &sealer,
+        name,
+        Language::French,
+        Some(&MANYCHAT_KEY.into()),
+    )
+    .await
+    .unwrap()
 }
 
 /// The PostgreSQL all tests of this process share. Its runtime lives as long as the process.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use common::domain::BusinessId;
+use common::domain::{BusinessId, Language};
 use common::secret::{self, Sealer};
 use common::{Clock, Config, database, shutdown, telemetry};
 use secrecy::{ExposeSecret, SecretString};
@@ -44,7 +44,12 @@ struct Kept {
 ///
 /// One sentence with what to do.
 pub async fn up(reset: bool) -> Result<(), String> {
-    let mut vars: HashMap<String, String> = std::env::vars().collect();
+    // Empty counts as unset: `.env` files leave names empty.
+    let mut vars: HashMap<String, String> = std::env::vars()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    // One process has one page of health and metrics: the ingress's.
+    vars.remove("RELAIS_OPERATIONS_BIND");
     let data_dir = PathBuf::from(
         vars.get("RELAIS_DATA_DIR")
             .map_or(".relais", String::as_str),
@@ -113,13 +118,20 @@ async fn serve(
         ingress.await.ok();
         workers_stop.cancel();
     };
+    // What ends early ends everything: its error is told at once.
     let working = async {
         let worked = workers.await;
+        shutdown.cancel();
         scheduler_stop.cancel();
         worked
     };
-    let ((), working, scheduling) = tokio::join!(stopping, working, scheduler);
-    working.and(scheduling)
+    let scheduling = async {
+        let scheduled = scheduler.await;
+        shutdown.cancel();
+        scheduled
+    };
+    let ((), worked, ticked) = tokio::join!(stopping, working, scheduling);
+    worked.and(ticked)
 }
 
 /// The business of the last start, or a new one; `demo.json` holds what only its owner knows.
@@ -143,7 +155,15 @@ async fn seed_demo(
     } else {
         let sealer = Sealer::new(&config.secrets.master_key)?;
         let key = SecretString::from(kept.manychat_key.clone());
-        let seeded = seed::business(&pool, clock, &sealer, "Café du Relais", &key).await?;
+        let seeded = seed::business(
+            &pool,
+            clock,
+            &sealer,
+            "Café du Relais",
+            Language::French,
+            Some(&key),
+        )
+        .await?;
         let expose = |secret: &SecretString| secret.expose_secret().to_owned();
         (
             seeded.business_id,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::database::jobs::dispatch;
 use common::queue::{LEASE, QueueName};
-use common::{database, telemetry};
+use common::database;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Context;
@@ -97,7 +97,6 @@ async fn measure(context: &Context) {
             Ok(backlogs) => backlogs.into_iter().for_each(record),
             Err(error) => tracing::debug!(%error, "backlogs not measured"),
         }
-        telemetry::metrics().run_upkeep();
         tokio::time::sleep(MEASURE_EVERY).await;
     }
 }

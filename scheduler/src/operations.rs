@@ -62,7 +62,7 @@ async fn detailed(context: Data<&Context>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({ "postgres": up(postgres), "redis": up(redis) });
+    let body = json!({ "postgresql": up(postgres), "redis": up(redis) });
     Json(body).with_status(status).into_response()
 }
 

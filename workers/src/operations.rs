@@ -63,7 +63,7 @@ async fn detailed(context: Data<&Arc<Context>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({ "worker": context.worker, "postgres": up(postgres), "redis": up(redis) });
+    let body = json!({ "worker": context.worker, "postgresql": up(postgres), "redis": up(redis) });
     Json(body).with_status(status).into_response()
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
@@ -33,10 +34,13 @@ pub async fn migrate(owner_url: &SecretString) -> Result<()> {
         .map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "migration failed");
             match error {
-                sqlx::migrate::MigrateError::Execute(error) => Error::from(error),
-                _ => Error::Conflict("the database's schema is not one this version knows"),
-            }
-        })?;
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Error::from(error),
+            _ => Error::Conflict(
+                "the database's schema is not one this version knows: migrate a database of its own, or \
+                 in development start afresh with --reset",
+            ),
+        }
+    })?;
     connection.close().await?;
     Ok(())
 }

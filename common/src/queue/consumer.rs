@@ -1,12 +1,12 @@
 //! Taking jobs from Redis: apalis workers over apalis-redis, configured around what version 1.0 of it gets wrong.
 //!
-//! - It polls only on a heartbeat or a finished task, and its own poll strategies lose wake-ups: [`WakeStrategy`].
+//! - It polls only on a heartbeat or a finished task, and its own poll strategies lose wake-ups: `WakeStrategy`.
 //! - Any error, an 800 ms stall included, ends its worker: [`consume`] starts another, under a new name, since a name is
 //!   refused while its last heartbeat is fresh.
 //! - A payload that does not decode ends its worker: ours is any JSON, read by us.
 //! - Errors, panics and timeouts are retried, or not, by rules of its own: it always sees success, the row knows better.
-//! - It keeps every task for ever: [`forget_ended`] removes them.
-//! - It takes tasks of dead workers back in a way that can meet a task without its data: switched off ([`ORPHANED_AFTER`]);
+//! - It keeps every task for ever: `forget_ended` removes them.
+//! - It takes tasks of dead workers back in a way that can meet a task without its data: switched off (`ORPHANED_AFTER`);
 //!   the dispatcher offers such jobs again, the janitor removes the remains.
 
 use std::future::Future;

@@ -58,7 +58,9 @@ impl Dispatch {
     }
 
     async fn push_express(&self, queue: QueueName, ids: &[Uuid]) {
-        match self.offer(queue, ids, EXPRESS).await {
+        // More than the list may hold are not even offered.
+        let offered = &ids[..ids.len().min(EXPRESS)];
+        match self.offer(queue, offered, EXPRESS).await {
             Ok(taken) if taken == ids.len() => self.congested.store(false, Ordering::Relaxed),
             Ok(_) => {
                 self.congested.store(true, Ordering::Relaxed);

@@ -1,23 +1,23 @@
 //! Acknowledgements: how fast a webhook is answered once it is on disk.
 //!
-//! Beside the ingress stand, in the same process and on the same PostgreSQL, two servers that read the same request and
-//! give the same answer: one that stores nothing, and one that commits once a request.
+//! Beside the ingress stand, in the same process and on the same PostgreSQL, two ingresses that differ in one thing: one
+//! stores nothing, and one commits each request for itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::batch::BatchLimits;
 use common::database;
-use common::domain::{Channel, MessageId};
-use common::queue::NewJob;
-use common::queue::jobs::{InboundContact, ReceiveMessage};
-use poem::listener::{Acceptor, Listener, TcpListener};
-use poem::web::{Data, Json};
-use poem::{Body, EndpointExt, Request, Route, Server, handler, post};
+use common::database::jobs::Accepted;
+use common::queue::Enqueued;
+use ingress::Context;
+use ingress::accept::Acceptor;
+use poem::Server;
+use poem::listener::{Acceptor as _, Listener, TcpListener};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
-use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Load, at_rate, saturate, webhook};
 use super::statistics::{median, ms, quantile};
@@ -41,13 +41,19 @@ pub(super) struct Options {
     rounds: usize,
 }
 
-/// What the two servers beside the ingress need.
-struct Beside {
-    pool: PgPool,
-    secret_hash: Vec<u8>,
-    business_id: common::domain::BusinessId,
-    clock: common::Clock,
-}
+/// How the ingress that stores nothing is sized: as the real one.
+const NOTHING: BatchLimits = BatchLimits {
+    batch: 512,
+    concurrency: 4,
+    waiting: 8_192,
+};
+
+/// How the ingress without group commit is sized: a request a commit, as many at once as there are connections.
+const SINGLE: BatchLimits = BatchLimits {
+    batch: 1,
+    concurrency: 20,
+    waiting: 8_192,
+};
 
 pub(super) async fn run(options: &Options) -> Result<(), String> {
     let setup = Setup {
@@ -139,104 +145,57 @@ async fn measure(options: &Options, platform: &Platform) -> std::io::Result<()> 
     Ok(())
 }
 
-/// Starts the two servers beside the ingress: storing nothing, and one commit a request.
+/// Starts the two ingresses beside the real one: storing nothing, and one commit a request.
 async fn beside(platform: &Platform) -> std::io::Result<(SocketAddr, SocketAddr)> {
-    let shared = Arc::new(Beside {
-        pool: platform.pool.clone(),
-        secret_hash: common::secret::hash(platform.business.webhook_secret.expose_secret()),
-        business_id: platform.business.business_id,
-        clock: platform.clock.clone(),
+    let nothing = serve(platform, |context| {
+        let (pool, dispatch) = (context.pool.clone(), context.dispatch.clone());
+        Acceptor::committing(NOTHING, pool, dispatch, async |jobs| {
+            Ok(jobs.iter().map(|job| Accepted::New(job.id)).collect())
+        })
     });
-    let nothing = serve(
-        Route::new()
-            .at("/api/v1/webhook/manychat", post(store_nothing))
-            .data(Arc::clone(&shared)),
-    )
-    .await?;
-    let single = serve(
-        Route::new()
-            .at("/api/v1/webhook/manychat", post(commit_each))
-            .data(shared),
-    )
-    .await?;
-    Ok((nothing, single))
+    let single = serve(platform, |context| {
+        let (pool, dispatch) = (context.pool.clone(), context.dispatch.clone());
+        let (into, push, clock) = (pool.clone(), dispatch.clone(), context.clock.clone());
+        Acceptor::committing(SINGLE, pool, dispatch, move |jobs| {
+            let (into, push, now) = (into.clone(), push.clone(), clock.now());
+            async move {
+                let mut tx = database::platform(&into).await?;
+                let accepted = database::jobs::insert_many(&mut tx, &jobs, now).await?;
+                tx.commit().await?;
+                // Off the path of the acknowledgement, as the real one does.
+                let due = jobs.iter().map(|job| Enqueued {
+                    id: job.id,
+                    queue: job.queue,
+                    due: true,
+                });
+                let due: Vec<Enqueued> = due.collect();
+                tokio::spawn(async move { push.push(&due).await });
+                Ok(accepted)
+            }
+        })
+    });
+    Ok((nothing.await?, single.await?))
 }
 
-async fn serve(app: impl poem::Endpoint + 'static) -> std::io::Result<SocketAddr> {
-    let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await?;
-    let address = acceptor
+/// Serves an ingress with an acceptor of its own.
+async fn serve(
+    platform: &Platform,
+    acceptor: impl FnOnce(&Context) -> Acceptor,
+) -> std::io::Result<SocketAddr> {
+    let context = Context::connect(
+        platform.config.clone(),
+        platform.clock.clone(),
+        CancellationToken::new(),
+    );
+    let context = context.await.map_err(std::io::Error::other)?;
+    let mut context =
+        Arc::into_inner(context).ok_or_else(|| std::io::Error::other("the context is shared"))?;
+    context.acceptor = acceptor(&context);
+    let listener = TcpListener::bind("127.0.0.1:0").into_acceptor().await?;
+    let address = listener
         .local_addr()
         .first()
         .and_then(|address| address.as_socket_addr().copied());
-    tokio::spawn(Server::new_with_acceptor(acceptor).run(app));
+    tokio::spawn(Server::new_with_acceptor(listener).run(ingress::app(Arc::new(context))));
     address.ok_or_else(|| std::io::Error::other("not a TCP address"))
-}
-
-async fn read(request: &Request, body: Body, shared: &Beside) -> poem::Result<ReceiveMessage> {
-    let secret = request.header("X-Webhook-Secret").unwrap_or_default();
-    if !common::secret::matches_hash(secret, &shared.secret_hash) {
-        return Err(poem::http::StatusCode::UNAUTHORIZED.into());
-    }
-    let body: Value = body.into_json().await?;
-    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    Ok(ReceiveMessage {
-        business_id: shared.business_id,
-        message_id: MessageId::new(),
-        channel: Channel::Manychat,
-        contact: InboundContact {
-            external_id: body["subscriber_id"].to_string(),
-            ..InboundContact::default()
-        },
-        text: text("text"),
-        media_url: None,
-        external_id: Some(text("message_id")),
-        received_at: shared.clock.now(),
-    })
-}
-
-fn acknowledgement() -> Json<Value> {
-    Json(json!({
-        "version": "v2",
-        "content": {
-            "type": "whatsapp",
-            "messages": [{ "type": "text", "text": "OK, bien reçu" }],
-            "actions": [],
-            "quick_replies": [],
-        },
-    }))
-}
-
-#[handler]
-async fn store_nothing(
-    request: &Request,
-    body: Body,
-    shared: Data<&Arc<Beside>>,
-) -> poem::Result<Json<Value>> {
-    read(request, body, &shared).await?;
-    Ok(acknowledgement())
-}
-
-#[handler]
-async fn commit_each(
-    request: &Request,
-    body: Body,
-    shared: Data<&Arc<Beside>>,
-) -> poem::Result<Json<Value>> {
-    let message = read(request, body, &shared).await?;
-    let key = format!(
-        "{}:{}",
-        message.group_key(),
-        message.external_id.clone().unwrap_or_default()
-    );
-    let job = NewJob::new(&message)
-        .with_key(key)
-        .in_group(message.group_key());
-    let stored = async {
-        let mut tx = database::platform(&shared.pool).await?;
-        database::jobs::insert_many(&mut tx, &[job], shared.clock.now()).await?;
-        tx.commit().await?;
-        Ok::<_, common::Error>(())
-    };
-    stored.await.map_err(poem::error::InternalServerError)?;
-    Ok(acknowledgement())
 }

@@ -42,7 +42,7 @@ enum What {
 /// What went wrong, in words.
 pub async fn run(options: Options) -> Result<(), String> {
     match options.what {
-        What::Ack(options) => ack::run(&options).await,
+        What::Ack(options) => Box::pin(ack::run(&options)).await,
         What::Turn(options) => turn::run(&options).await,
         What::Idle(options) => idle::run(&options).await,
         What::Retrieval { data } => retrieval::run(&data, &mut std::io::stdout())

@@ -1,3 +1,4 @@
 //! Outside services as they behave on the wire, for development and tests.
 
 pub mod manychat;
+pub mod openai;

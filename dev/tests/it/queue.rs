@@ -288,17 +288,17 @@ async fn arguments_that_do_not_decode_are_dead_and_an_unknown_kind_waits_for_a_n
     let (state, attempts, error) = ended(&platform, bad).await;
     assert_eq!((state.as_str(), attempts), ("dead", 1));
     assert!(error.unwrap().contains("do not read as probe"));
-    let error = eventually("the unknown kind waits", async || {
+    let reason = eventually("the unknown kind waits", async || {
         let row: (String, Option<String>) =
-            sqlx::query_as("SELECT state::text, last_error FROM jobs WHERE id = $1")
+            sqlx::query_as("SELECT state::text, wait_reason FROM jobs WHERE id = $1")
                 .bind(unknown)
                 .fetch_one(&platform.owner)
                 .await
                 .unwrap();
-        (row.0 == "failed").then_some(row.1.unwrap())
+        row.1.filter(|_| row.0 == "queued")
     })
     .await;
-    assert!(error.contains("brew_coffee"), "{error}");
+    assert!(reason.contains("knows its kind"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! One commit for many jobs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -20,7 +21,7 @@ pub(super) async fn commit(
     pool: PgPool,
     dispatch: Dispatch,
     now: DateTime<Utc>,
-    jobs: Vec<NewJob>,
+    jobs: Vec<Arc<NewJob>>,
 ) -> Result<Vec<Accepted>> {
     #[expect(
         clippy::cast_precision_loss,
@@ -30,18 +31,17 @@ pub(super) async fn commit(
     // Everybody takes keys in the same order, so that two commits with the same keys wait instead of deadlocking.
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by(|a, b| jobs[*a].key.cmp(&jobs[*b].key).then(a.cmp(b)));
-    let mut slots: Vec<Option<NewJob>> = jobs.into_iter().map(Some).collect();
-    let sorted: Vec<NewJob> = order.iter().filter_map(|&at| slots[at].take()).collect();
+    let sorted: Vec<&NewJob> = order.iter().map(|&at| &*jobs[at]).collect();
 
     let accepted = bounded(insert(&pool, &sorted, now)).await?;
-    push(&dispatch, &sorted, &accepted);
+    push(&dispatch, sorted.iter().copied(), &accepted);
 
     let mut answers: Vec<(usize, Accepted)> = order.into_iter().zip(accepted).collect();
     answers.sort_unstable_by_key(|(at, _)| *at);
     Ok(answers.into_iter().map(|(_, accepted)| accepted).collect())
 }
 
-async fn insert(pool: &PgPool, jobs: &[NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
+async fn insert(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
     let mut attempt = 1;
     loop {
         match insert_once(pool, jobs, now).await {
@@ -55,7 +55,7 @@ async fn insert(pool: &PgPool, jobs: &[NewJob], now: DateTime<Utc>) -> Result<Ve
     }
 }
 
-async fn insert_once(pool: &PgPool, jobs: &[NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
+async fn insert_once(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
     let mut tx = database::platform(pool).await?;
     let accepted = jobs::insert_many(&mut tx, jobs, now).await?;
     tx.commit().await?;
@@ -71,9 +71,13 @@ pub(super) async fn bounded<T>(work: impl Future<Output = Result<T>>) -> Result<
 }
 
 /// Offers new jobs to Redis in one call, off the path of the acknowledgement.
-pub(super) fn push(dispatch: &Dispatch, jobs: &[NewJob], accepted: &[Accepted]) {
+pub(super) fn push<'a>(
+    dispatch: &Dispatch,
+    jobs: impl IntoIterator<Item = &'a NewJob>,
+    accepted: &[Accepted],
+) {
     let mut new: Vec<Enqueued> = jobs
-        .iter()
+        .into_iter()
         .zip(accepted)
         .filter(|(_, accepted)| matches!(accepted, Accepted::New(_)))
         .map(|(job, _)| Enqueued {

@@ -123,7 +123,7 @@ async fn drain_one_by_one(
     for (job, entry) in jobs.iter().zip(entries) {
         match bounded(insert(pool, std::slice::from_ref(job))).await {
             Ok(accepted) => {
-                push(dispatch, std::slice::from_ref(job), &accepted);
+                push(dispatch, [job], &accepted);
                 spool.remove(std::slice::from_ref(entry)).await?;
             }
             Err(error) if error.is_transient() => return Err(error),

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use common::Error;
 use common::database::jobs::run::ClaimedJob;
-use common::providers::ProviderError;
 use common::queue::{Enqueued, Job, jobs};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
@@ -21,6 +20,9 @@ mod probe;
 mod receive_message;
 mod take_turn;
 
+/// How long a job of an unknown kind waits for a worker that knows it.
+const UNKNOWN_REST: Duration = Duration::from_secs(30);
+
 /// An attempt, ready to run.
 pub(crate) struct Attempt<'a> {
     /// The work.
@@ -35,15 +37,14 @@ macro_rules! handlers {
         ///
         /// # Errors
         ///
-        /// Arguments that do not decode fail for good. A kind this build does not know is tried again: during a
-        /// deployment a newer worker may take it.
+        /// Arguments that do not decode fail for good.
         pub(crate) fn start<'a>(context: &'a Context, job: &'a ClaimedJob) -> Result<Attempt<'a>, JobError> {
             match job.kind.as_str() {
                 $(<$job>::KIND => {
                     let work = decode::<$job>(job)?.run(context, job);
                     Ok(Attempt { work, timeout: <$job as Handler>::TIMEOUT })
                 })*
-                kind => Err(unknown(kind)),
+                _ => Ok(Attempt { work: Box::pin(unknown()), timeout: UNKNOWN_REST }),
             }
         }
 
@@ -86,16 +87,12 @@ fn decode<J: Job>(job: &ClaimedJob) -> Result<J, JobError> {
     })
 }
 
-fn unknown(kind: &str) -> JobError {
-    let reason = format!("no worker of this version knows the kind `{kind}`");
-    let error = ProviderError::Unavailable {
-        provider: "workers",
-        reason,
-    };
-    JobError::Retry {
-        error: error.into(),
-        after: Some(Duration::from_secs(30)),
-    }
+/// Costs no attempt: during a deployment a newer worker may take it.
+async fn unknown() -> Result<Outcome, JobError> {
+    Ok(Outcome::Waiting(
+        UNKNOWN_REST,
+        "no worker of this version knows its kind",
+    ))
 }
 
 /// Records how long a stage of a turn took.

@@ -1,9 +1,11 @@
 //! Inserting jobs: one in the caller's transaction, or many from many requests in one commit.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::JobId;
@@ -63,17 +65,21 @@ impl Accepted {
 /// Inserts jobs of any businesses in one statement; the answers are in the order of `jobs`. As the platform.
 ///
 /// Offering the same job (the same id) again is a [`Accepted::Repeat`] too.
-pub async fn insert_many(
+pub async fn insert_many<J: Borrow<NewJob> + Sync>(
     conn: &mut PgConnection,
-    jobs: &[NewJob],
+    jobs: &[J],
     now: DateTime<Utc>,
 ) -> Result<Vec<Accepted>> {
+    // Borrowed to the end: at a thousand jobs a second a copy of each argument is felt.
+    let jobs: Vec<&NewJob> = jobs.iter().map(Borrow::borrow).collect();
+    let jobs = jobs.as_slice();
     release_expired_keys(conn, jobs, now).await?;
     let rows = insert_rows(conn, jobs, now).await?;
     let inserted: std::collections::HashSet<Uuid> = rows.into_iter().collect();
 
     let missing: Vec<&NewJob> = jobs
         .iter()
+        .copied()
         .filter(|job| !inserted.contains(&job.id.0))
         .collect();
     let holders = if missing.is_empty() {
@@ -96,7 +102,7 @@ pub async fn insert_many(
 
 async fn release_expired_keys(
     conn: &mut PgConnection,
-    jobs: &[NewJob],
+    jobs: &[&NewJob],
     now: DateTime<Utc>,
 ) -> Result<()> {
     let keys: Vec<String> = jobs
@@ -119,7 +125,7 @@ async fn release_expired_keys(
 
 async fn insert_rows(
     conn: &mut PgConnection,
-    jobs: &[NewJob],
+    jobs: &[&NewJob],
     now: DateTime<Utc>,
 ) -> Result<Vec<Uuid>> {
     macro_rules! column {
@@ -141,19 +147,19 @@ async fn insert_rows(
         RETURNING id
         "#,
         &column!(|job| job.id.0),
-        &column!(|job| job.queue.as_str().to_owned()),
-        &column!(|job| job.kind.clone()),
+        &column!(|job| job.queue.as_str()) as &[&str],
+        &column!(|job| job.kind.as_str()) as &[&str],
         &column!(|job| job.business_id.map(|id| id.0)) as &[Option<Uuid>],
-        &column!(|job| job.args.clone()),
-        &column!(|job| job.key.clone()) as &[Option<String>],
+        &column!(|job| Json(&job.args)) as &[Json<&serde_json::Value>],
+        &column!(|job| job.key.as_deref()) as &[Option<&str>],
         &column!(|job| job.key_expires_at) as &[Option<DateTime<Utc>>],
-        &column!(|job| job.group_key.clone()) as &[Option<String>],
+        &column!(|job| job.group_key.as_deref()) as &[Option<&str>],
         &column!(|job| job.run_at.unwrap_or(now)),
         &column!(|job| job.dispatch_at(now)),
         &column!(|job| job.max_attempts),
-        &column!(|job| job.reply_to.clone()) as &[Option<String>],
-        &column!(|job| job.request_id.clone()) as &[Option<String>],
-        &column!(|job| job.traceparent.clone()) as &[Option<String>],
+        &column!(|job| job.reply_to.as_deref()) as &[Option<&str>],
+        &column!(|job| job.request_id.as_deref()) as &[Option<&str>],
+        &column!(|job| job.traceparent.as_deref()) as &[Option<&str>],
         now,
     )
     .fetch_all(conn)

@@ -38,7 +38,8 @@ pub struct ClaimedJob {
     pub run_at: DateTime<Utc>,
 }
 
-/// Claims those of `ids` that wait and are due, for `worker`. The others run elsewhere, ended, or are not due: leave them.
+/// Claims those of `ids` that wait and are due, for `worker`. The others run elsewhere, ended, are not due, or their
+/// queue is paused: leave them.
 pub async fn claim(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -52,6 +53,7 @@ pub async fn claim(
         UPDATE jobs
         SET state = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, started_at = $4, wait_reason = NULL
         WHERE id = ANY($1) AND state IN ('queued', 'failed') AND run_at <= $4
+            AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue_pauses.queue = jobs.queue)
         RETURNING id AS "id: _", kind, queue, business_id AS "business_id: _", args, attempt, max_attempts, reply_to,
             request_id, traceparent, created_at, run_at
         "#,
