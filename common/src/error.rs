@@ -81,10 +81,14 @@ fn is_outage(error: &sqlx::Error) -> bool {
     }
 }
 
+/// All that PostgreSQL says may pass, but for what it says of the values: bad data (22) and broken constraints (23).
+///
+/// Rights and names that are missing (42) come and go while a migration runs; a killed session (25P03) says nothing of the
+/// work. What never passes ends at the cap of attempts.
 fn is_transient_database_error(error: &sqlx::Error) -> bool {
-    is_outage(error)
-        // 40: serialisation failure, deadlock; 55P03: lock not available; 57014: statement timeout.
-        || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| {
-            code.starts_with("40") || code == "55P03" || code == "57014"
-        })
+    let of_values = |code: &str| code.starts_with("22") || code.starts_with("23");
+    match error {
+        sqlx::Error::Database(error) => !error.code().is_some_and(|code| of_values(&code)),
+        error => is_outage(error),
+    }
 }

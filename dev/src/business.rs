@@ -55,14 +55,7 @@ pub async fn run(command: Command, config: &Config) -> Result<(), String> {
         } => {
             let key = manychat_key_env.as_deref().map(from_env).transpose()?;
             let language = common::domain::Language::from_tag(&language).unwrap_or_default();
-            let made = seed::business(
-                &pool,
-                &clock,
-                &sealer,
-                &name,
-                language,
-                key.as_ref(),
-            );
+            let made = seed::business(&pool, &clock, &sealer, &name, language, key.as_ref());
             let made = made.await.map_err(told)?;
             writeln!(
                 std::io::stdout(),
@@ -100,10 +93,11 @@ async fn connect(
     {
         return Err(format!("there is no business {business_id}"));
     }
-    let sealed = sealer.seal(key, &secret::manychat_key_place(business_id));
+    let key_bytes = sealer.seal(key, &secret::manychat_key_place(business_id));
     let connected = async {
         let mut tx = database::business(pool, business_id).await?;
-        businesses::set_manychat_key(&mut tx, business_id, &sealed, Clock::default().now()).await?;
+        businesses::set_manychat_key(&mut tx, business_id, &key_bytes, Clock::default().now())
+            .await?;
         tx.commit().await?;
         Ok::<_, common::Error>(())
     };

@@ -335,12 +335,17 @@ impl Platform {
 
     /// Uploads a file as the first business and waits until it is processed or failed; the document.
     pub async fn ingest(&self, filename: &str, bytes: Vec<u8>) -> Value {
-        let response = self.upload_as(&self.business, filename, bytes).await;
+        self.ingest_as(&self.business, filename, bytes).await
+    }
+
+    /// Uploads a file as `business` and waits until it is processed or failed; the document.
+    pub async fn ingest_as(&self, business: &Seeded, filename: &str, bytes: Vec<u8>) -> Value {
+        let response = self.upload_as(business, filename, bytes).await;
         assert_eq!(response.status(), 202);
         let document: Value = response.json().await.unwrap();
         let path = format!("/api/v1/documents/{}", document["id"].as_str().unwrap());
         eventually("the document is read", async || {
-            let document = self.get_json(&path).await;
+            let document: Value = self.get_as(business, &path).await.json().await.unwrap();
             (document["status"] != "pending").then_some(document)
         })
         .await

@@ -126,9 +126,9 @@ async fn serve(
         worked
     };
     let scheduling = async {
-        let scheduled = scheduler.await;
+        let ended = scheduler.await;
         shutdown.cancel();
-        scheduled
+        ended
     };
     let ((), worked, ticked) = tokio::join!(stopping, working, scheduling);
     worked.and(ticked)

@@ -86,9 +86,15 @@ async fn store(
     new: &[NewChunk],
 ) {
     let mut tx = database::business(pool, business_id).await.unwrap();
-    chunks::replace(&mut tx, business_id, document_id, model, new)
-        .await
-        .unwrap();
+    chunks::replace(
+        &mut tx,
+        business_id,
+        document_id,
+        model,
+        &chunks::prepare(new.to_vec()),
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -46,7 +46,7 @@ impl Context {
     /// # Errors
     ///
     /// Where an address does not parse or the folder for files cannot be made, in words for the operator.
-    pub async fn connect(
+    pub fn connect(
         config: Config,
         clock: Clock,
         stopping: CancellationToken,
@@ -60,7 +60,7 @@ impl Context {
             |error: common::Error| format!("REDIS_URL is not usable: {}", with_cause(&error));
         let dispatch = Dispatch::new(redis::connect(&config.stores.redis_url).map_err(no_redis)?);
         let subscriber = redis::connect_subscriber(&config.stores.redis_url).map_err(no_redis)?;
-        let replies = Replies::listen(subscriber).await.map_err(no_redis)?;
+        let replies = Replies::listen(subscriber);
         let objects = object_store::connect(&config.objects).map_err(|error| error.to_string())?;
         let acceptor = Acceptor::spawn(pool.clone(), dispatch.clone(), clock.clone());
         Ok(Arc::new(Self {

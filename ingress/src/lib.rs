@@ -63,9 +63,7 @@ pub async fn start(
 ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
     // Before anything is connected: a taken port is the likeliest mistake.
     let (acceptor, address) = bind(config.bind).await?;
-    let context = Context::connect(config, clock, shutdown)
-        .await
-        .map_err(StartError)?;
+    let context = Context::connect(config, clock, shutdown).map_err(StartError)?;
     let served = tokio::spawn(serve(acceptor, context));
     tracing::info!(%address, "ingress listens");
     Ok((address, served))

@@ -29,9 +29,7 @@ async fn client() -> TestClient<impl Endpoint> {
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
     let config = Config::from_vars(vars).unwrap();
-    let context = Context::connect(config, Clock::default(), CancellationToken::new())
-        .await
-        .unwrap();
+    let context = Context::connect(config, Clock::default(), CancellationToken::new()).unwrap();
     TestClient::new(crate::app(Arc::clone(&context)))
 }
 

@@ -105,7 +105,7 @@ impl Dispatcher {
         let window = if concurrency == 0 {
             UNSERVED_LIST
         } else {
-            (concurrency * 2).clamp(8, LONGEST_LIST)
+            concurrency.clamp(8, LONGEST_LIST)
         };
         // Asked first: a Redis that is away must not be offered rows that are then marked as offered.
         let length = self.context.dispatch.length(queue).await?;
@@ -153,7 +153,8 @@ impl Dispatcher {
     }
 }
 
-/// How many jobs of one business may run at once: a tenth of the slots is always others'.
+/// How many jobs of one business may run for another round to take more of them: a tenth of the slots is left to others, but
+/// for what is in the list already.
 fn lane_cap(concurrency: usize) -> i64 {
     let cap = if concurrency == 0 {
         UNSERVED_LIST

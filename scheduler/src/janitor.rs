@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use common::database;
 use common::database::jobs::dispatch;
 use common::queue::{LEASE, QueueName};
-use common::database;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Context;
 
 /// How often leases are looked at: with [`LEASE`] and a dispatch it stays under the promised 3 s.
 const REAP_EVERY: Duration = Duration::from_millis(300);
+
+/// How long a database that is well takes at most to answer.
+const PROMPT: Duration = Duration::from_millis(500);
 
 /// How often backlogs are measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
@@ -34,8 +37,11 @@ async fn reap(context: &Context) {
     let mut reachable_since: Option<Instant> = None;
     loop {
         tick.tick().await;
+        let asked = Instant::now();
         let trusted = reachable_since.is_some_and(|since| since.elapsed() > lease);
         match free(context, if trusted { REAP_BATCH } else { 0 }).await {
+            // A database that answered late was away for a moment.
+            Ok(()) if asked.elapsed() > PROMPT => reachable_since = None,
             Ok(()) => {
                 reachable_since.get_or_insert_with(Instant::now);
             }

@@ -44,7 +44,7 @@ pub async fn run(config: &Config, clock: Clock, shutdown: CancellationToken) -> 
     };
     let subscriber =
         redis::connect_subscriber(&config.stores.redis_url).map_err(|error| error.to_string())?;
-    wake::listen_to_refusals(&subscriber, Arc::clone(&context.bell)).await;
+    wake::listen_to_refusals(&subscriber, &context.bell);
     tracing::info!("scheduler started");
     tokio::select! {
         () = Box::pin(dispatcher::run(context.clone())) => {}

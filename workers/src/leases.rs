@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use chrono::{DateTime, Utc};
 use common::database::jobs::run::{self, ClaimedJob};
 use common::{Clock, database, queue};
 use sqlx::PgPool;
@@ -16,7 +17,7 @@ use crate::runner::RENEW_EVERY;
 struct Held {
     attempt: i32,
     since: Instant,
-    renewed: Instant,
+    until: DateTime<Utc>,
     lost: CancellationToken,
 }
 
@@ -26,40 +27,41 @@ type Table = Mutex<HashMap<Uuid, Held>>;
 #[derive(Clone)]
 pub struct Leases {
     table: Arc<Table>,
+    clock: Clock,
 }
 
 impl Leases {
-    /// Begins to renew the leases of `worker`, until the last clone is dropped.
+    /// Begins to renew the leases of `worker`, until the last clone is dropped. `pool` is its own: work that uses up all
+    /// other connections must not cost the leases.
     pub fn keep(pool: PgPool, clock: Clock, worker: String) -> Self {
         let table: Arc<Table> = Arc::default();
         tokio::spawn(renew(
             Renewal {
                 pool,
-                clock,
+                clock: clock.clone(),
                 worker,
             },
             Arc::downgrade(&table),
         ));
-        Self { table }
+        Self { table, clock }
     }
 
-    /// Whether the lease of `job` certainly still holds: claimed, or renewed, less than its length ago.
+    /// Whether the lease of `job`, as claimed or last renewed, has not run out: by the clock it was set by.
     pub fn is_fresh(&self, job: &ClaimedJob) -> bool {
+        let now = self.clock.now();
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let lease = queue::LEASE.to_std().unwrap_or_default();
         table
             .get(&job.id.0)
-            .is_some_and(|held| held.attempt == job.attempt && held.renewed.elapsed() < lease)
+            .is_some_and(|held| held.attempt == job.attempt && now < held.until)
     }
 
     /// Holds the lease of `job` while the answer lives.
     pub fn hold(&self, job: &ClaimedJob) -> Lease {
         let lost = CancellationToken::new();
-        let now = Instant::now();
         let held = Held {
             attempt: job.attempt,
-            since: now,
-            renewed: now,
+            since: Instant::now(),
+            until: job.lease_until,
             lost: lost.clone(),
         };
         self.table
@@ -116,24 +118,24 @@ async fn renew(renewal: Renewal, table: Weak<Table>) {
         tick.tick().await;
         let Some(table) = table.upgrade() else { return };
         // Most jobs end before their lease needs care.
-        let due: Vec<Uuid> = {
+        let due: Vec<(Uuid, i32)> = {
             let table = table.lock().unwrap_or_else(PoisonError::into_inner);
             table
                 .iter()
                 .filter(|(_, held)| held.since.elapsed() >= RENEW_EVERY)
-                .map(|(id, _)| *id)
+                .map(|(id, held)| (*id, held.attempt))
                 .collect()
         };
         if due.is_empty() {
             continue;
         }
-        let asked = Instant::now();
-        match renewal.run(&due).await {
+        let until = renewal.clock.now() + queue::LEASE;
+        match renewal.run(&due, until).await {
             Ok(kept) => {
                 let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-                for id in due {
-                    match table.get_mut(&id) {
-                        Some(held) if kept.contains(&id) => held.renewed = asked,
+                for (id, attempt) in due {
+                    match table.get_mut(&id).filter(|held| held.attempt == attempt) {
+                        Some(held) if kept.contains(&id) => held.until = until,
                         Some(held) => held.lost.cancel(),
                         None => {}
                     }
@@ -148,9 +150,9 @@ async fn renew(renewal: Renewal, table: Weak<Table>) {
 }
 
 impl Renewal {
-    async fn run(&self, ids: &[Uuid]) -> common::Result<Vec<Uuid>> {
+    async fn run(&self, jobs: &[(Uuid, i32)], until: DateTime<Utc>) -> common::Result<Vec<Uuid>> {
         let mut tx = database::platform_relaxed(&self.pool).await?;
-        let kept = run::renew(&mut tx, ids, &self.worker, self.clock.now() + queue::LEASE).await?;
+        let kept = run::renew(&mut tx, jobs, &self.worker, until).await?;
         tx.commit().await?;
         Ok(kept)
     }

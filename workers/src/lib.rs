@@ -74,7 +74,11 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
     )?;
     let worker = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     Ok(Context {
-        leases: Leases::keep(pool.clone(), clock.clone(), worker.clone()),
+        leases: Leases::keep(
+            database::connect_lazy(&config.stores.database_url, 1)?,
+            clock.clone(),
+            worker.clone(),
+        ),
         pool,
         clock,
         dispatch: Dispatch::new(redis::connect(&config.stores.redis_url)?),

@@ -28,7 +28,7 @@ pub(crate) async fn serve(
 ) -> Result<(), String> {
     let subscriber =
         redis::connect_subscriber(&config.stores.redis_url).map_err(|error| error.to_string())?;
-    let wakes = wake::listen_to_pushes(&subscriber, concurrency.0.keys().copied()).await;
+    let wakes = wake::listen_to_pushes(&subscriber, concurrency.0.keys().copied());
     let announcing = tokio::spawn(announce(
         Arc::clone(context),
         concurrency.clone(),

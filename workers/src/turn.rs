@@ -64,28 +64,29 @@ impl Gathered {
         })
     }
 
-    /// What to do, decided before any model is asked.
+    /// What to do, decided before any model is asked. Of several words to stop or to start, the last one counts.
     pub fn verdict(&self) -> Verdict {
-        let Some(last) = self.unanswered.last() else {
+        if self.unanswered.is_empty() {
             return Verdict::Nothing;
-        };
-        let word = text::fold(last.content.trim().trim_end_matches(['.', '!']));
+        }
         let opt_out_words = self.setting.opt_out_words.as_deref().unwrap_or_default();
-        if opt_out_words.contains(&word) {
-            return Verdict::OptOut;
-        }
-        if self.setting.opted_out_at.is_some() {
-            let back = OPT_IN_WORDS.contains(&word.as_str());
-            return if back {
-                Verdict::OptIn
+        let opted_out = self.setting.opted_out_at.is_some();
+        let wish = self.unanswered.iter().rev().find_map(|message| {
+            let word = text::fold(message.content.trim().trim_end_matches(['.', '!']));
+            if opt_out_words.contains(&word) {
+                Some(Verdict::OptOut)
             } else {
-                Verdict::Ignore("opted_out")
-            };
+                (opted_out && OPT_IN_WORDS.contains(&word.as_str())).then_some(Verdict::OptIn)
+            }
+        });
+        match wish {
+            Some(wish) => wish,
+            None if opted_out => Verdict::Ignore("opted_out"),
+            None if self.setting.assistant_paused_at.is_some() => {
+                Verdict::Ignore("assistant_paused")
+            }
+            None => Verdict::Answer,
         }
-        if self.setting.assistant_paused_at.is_some() {
-            return Verdict::Ignore("assistant_paused");
-        }
-        Verdict::Answer
     }
 
     /// What the model is asked: the burst as one message, after what was said before.

@@ -27,6 +27,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 /// A tenant's size is not in the statistics, so a generic plan that suits a large tenant ruins a small one: plan each time.
 const TRANSACTION_SETTINGS: &str = "set local plan_cache_mode = force_custom_plan";
 
+/// What a commit needs that may be lost with the server.
+const RELAXED: &str = "set local synchronous_commit = off";
+
 /// A pool of connections as the services' role.
 ///
 /// Connects lazily: a service starts, and says in its health report, while the database is away.
@@ -57,9 +60,11 @@ pub async fn business(
     business_id: BusinessId,
 ) -> Result<Transaction<'static, Postgres>> {
     // A UUID prints as hex digits and dashes: nothing to escape.
-    let begin =
-        format!("begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}");
-    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+    begin(
+        pool,
+        format!("begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}"),
+    )
+    .await
 }
 
 /// [`business`], for work that may be repeated if the server crashes: its commit does not wait for the disk.
@@ -69,22 +74,34 @@ pub async fn business_relaxed(
     pool: &PgPool,
     business_id: BusinessId,
 ) -> Result<Transaction<'static, Postgres>> {
-    let begin = format!(
-        "begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}; set local synchronous_commit = off"
+    let begins = format!(
+        "begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}; {RELAXED}"
     );
-    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+    begin(pool, begins).await
 }
 
 /// Opens a transaction for the platform's own work, across businesses, with the rights the tables grant it.
 ///
 /// For the dispatcher, the runner, crons and authentication; never for a request that a tenant shaped.
 pub async fn platform(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    let begin = "begin; set local role relais_platform";
-    Ok(pool.begin_with(begin).await?)
+    begin(pool, "begin; set local role relais_platform".to_owned()).await
 }
 
 /// [`platform`], for work that may be repeated if the server crashes: its commit does not wait for the disk.
 pub async fn platform_relaxed(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    let begin = "begin; set local role relais_platform; set local synchronous_commit = off";
-    Ok(pool.begin_with(begin).await?)
+    begin(
+        pool,
+        format!("begin; set local role relais_platform; {RELAXED}"),
+    )
+    .await
+}
+
+/// Begins in a task of its own, which the caller's end does not cancel.
+///
+/// Cancelled between the statement and its answer, sqlx would take the connection for idle and hand it to the next with
+/// the transaction open: with another tenant, another role, or commits that do not wait for the disk.
+async fn begin(pool: &PgPool, statement: String) -> Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(statement)).await });
+    Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
 }

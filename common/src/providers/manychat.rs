@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -13,9 +14,9 @@ use crate::domain::BusinessId;
 
 const PROVIDER: &str = "manychat";
 
-/// `sendContent` allows an account 25 a second; past it ManyChat may stop processing for a day. Some room is left for the
-/// other processes of the fleet and for the account's own flows.
-const SENDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(15).expect("fifteen is not zero");
+/// `sendContent` allows an account 25 a second; past it ManyChat may stop processing for a day. Each process keeps its own
+/// count, so this leaves room for two processes that send for one business at full speed, and for the account's own flows.
+const SENDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 
 /// A client of ManyChat for all businesses: each call names whose key it uses.
 pub struct ManyChat {
@@ -47,7 +48,12 @@ impl ManyChat {
         }
     }
 
-    /// Sends `text` to a subscriber on WhatsApp. Waits, if need be, until the account's budget allows it.
+    /// Waits until this process's share of the account's budget allows another call.
+    pub async fn wait_for_budget(&self, business_id: BusinessId) {
+        self.budget.until_key_ready(&business_id).await;
+    }
+
+    /// Sends `text` to a subscriber on WhatsApp; [`Self::wait_for_budget`] first.
     ///
     /// There is no idempotency key: after [`ProviderError::Unknown`] the text may or may not have been sent.
     ///
@@ -57,7 +63,6 @@ impl ManyChat {
     #[tracing::instrument(name = "manychat.send_text", skip_all, err(level = "debug"))]
     pub async fn send_text(
         &self,
-        business_id: BusinessId,
         api_key: &SecretString,
         subscriber_id: &str,
         text: &str,
@@ -69,7 +74,6 @@ impl ManyChat {
                 http::one_line(subscriber_id)
             ))
         })?;
-        self.budget.until_key_ready(&business_id).await;
         let response = self
             .http
             .post(format!("{}/fb/sending/sendContent", self.base_url))
@@ -85,8 +89,18 @@ impl ManyChat {
             .send()
             .await
             .map_err(|error| http::send_error(PROVIDER, &error))?;
+        // Whoever answers these may stand between ManyChat and us: ManyChat itself may have sent the text.
+        let status = response.status();
+        if status == StatusCode::REQUEST_TIMEOUT
+            || status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE
+        {
+            return Err(ProviderError::Unknown {
+                provider: PROVIDER,
+                reason: status.to_string(),
+            });
+        }
         // With the status 200 in hand, a body that does not arrive or does not read leaves the outcome unknown.
-        let response = http::accepted(PROVIDER, response).await?;
+        let response = http::accepted(PROVIDER, response, api_key).await?;
         let answer: Answer = response
             .json()
             .await

@@ -51,6 +51,17 @@ impl Models {
         };
         for model in &self.chat {
             match model.complete(request).await {
+                Ok(completion) if completion.text.trim().is_empty() => {
+                    tracing::warn!(
+                        provider = model.provider(),
+                        "the model said nothing; asking the next"
+                    );
+                    let reason = "its answer was empty".to_owned();
+                    last = ProviderError::Unavailable {
+                        provider: model.provider(),
+                        reason,
+                    };
+                }
                 Ok(completion) => return Ok((completion, model.provider())),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, provider = model.provider(), "the model cannot answer; asking the next");

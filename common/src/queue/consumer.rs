@@ -232,6 +232,9 @@ impl PollStrategy for WakeStrategy {
     }
 }
 
+/// Tasks that wait to be removed, at most: beyond it their keys are left to Redis's keeper.
+const FORGET_WAITING: usize = 100_000;
+
 /// Removes ended tasks from Redis, in batches, once they are acknowledged.
 async fn forget_ended(
     dispatch: Dispatch,
@@ -240,30 +243,27 @@ async fn forget_ended(
 ) {
     let mut waiting: Vec<String> = Vec::new();
     let mut open = true;
-    while open || !waiting.is_empty() {
-        let mut batch = Vec::new();
+    while open {
         if waiting.is_empty() {
-            open = ended.recv_many(&mut batch, 1_000).await > 0;
+            open = ended.recv_many(&mut waiting, 1_000).await > 0;
         }
         tokio::time::sleep(FORGET_EVERY).await;
         while let Ok(task) = ended.try_recv() {
-            batch.push(task);
+            waiting.push(task);
         }
-        // What was asked for before and is still not acknowledged never will be: its worker is gone, and with its burial
-        // the task's keys go too.
-        let second_try: Vec<String> = std::mem::take(&mut waiting);
-        for chunk in second_try.chunks(500) {
-            if let Err(error) = dispatch.forget(queue, chunk.to_vec()).await {
-                tracing::debug!(%error, "ended tasks stay in Redis until their worker is buried");
-            }
-        }
-        for chunk in batch.chunks(500) {
+        open &= !(ended.is_closed() && ended.is_empty());
+        let tasks = std::mem::take(&mut waiting);
+        for chunk in tasks.chunks(500) {
             match dispatch.forget(queue, chunk.to_vec()).await {
+                // Not acknowledged: their worker is slow, or gone; then its burial removes them.
                 Ok(left) => waiting.extend(left),
                 Err(error) => {
                     tracing::debug!(%error, "ended tasks stay in Redis until the next try");
+                    waiting.extend_from_slice(chunk);
                 }
             }
         }
+        let excess = waiting.len().saturating_sub(FORGET_WAITING);
+        waiting.drain(..excess);
     }
 }

@@ -1,7 +1,6 @@
 //! Offering jobs to Redis.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, ListInterface, PubsubInterface};
@@ -24,8 +23,6 @@ pub const DISPATCH_CHANNEL: &str = "relais:dispatch";
 pub struct Dispatch {
     redis: Client,
     scripts: Arc<Scripts>,
-    /// Whether the last push was refused: creators then leave their rows to the dispatcher at once.
-    congested: Arc<AtomicBool>,
 }
 
 impl Dispatch {
@@ -34,7 +31,6 @@ impl Dispatch {
         Self {
             redis,
             scripts: Arc::new(Scripts::new()),
-            congested: Arc::default(),
         }
     }
 
@@ -61,9 +57,8 @@ impl Dispatch {
         // More than the list may hold are not even offered.
         let offered = &ids[..ids.len().min(EXPRESS)];
         match self.offer(queue, offered, EXPRESS).await {
-            Ok(taken) if taken == ids.len() => self.congested.store(false, Ordering::Relaxed),
+            Ok(taken) if taken == ids.len() => {}
             Ok(_) => {
-                self.congested.store(true, Ordering::Relaxed);
                 let woken: Result<i64, _> =
                     self.redis.publish(DISPATCH_CHANNEL, queue.as_str()).await;
                 if let Err(error) = woken {

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fred::clients::SubscriberClient;
-use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::interfaces::EventInterface;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use uuid::Uuid;
-
-use crate::error::Result;
 
 type Waiters = Arc<Mutex<HashMap<Uuid, oneshot::Sender<()>>>>;
 
@@ -21,13 +20,19 @@ pub struct Replies {
 
 impl Replies {
     /// Listens on a channel of this process's own.
-    pub async fn listen(subscriber: SubscriberClient) -> Result<Self> {
+    pub fn listen(subscriber: SubscriberClient) -> Self {
         let channel = format!("relais:replies:{}", Uuid::now_v7().simple());
         let waiters: Waiters = Arc::default();
         let mut messages = subscriber.message_rx();
         let told = Arc::clone(&waiters);
         tokio::spawn(async move {
-            while let Ok(message) = messages.recv().await {
+            loop {
+                let message = match messages.recv().await {
+                    Ok(message) => message,
+                    // Some were missed: who waits also looks at the row now and then.
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return,
+                };
                 let id = message
                     .value
                     .as_str()
@@ -42,15 +47,12 @@ impl Replies {
                 }
             }
         });
-        // Redis may be away: fred subscribes once it is back.
-        if let Err(error) = subscriber.subscribe(channel.as_str()).await {
-            tracing::warn!(%error, "not subscribed to replies yet");
-        }
-        Ok(Self {
+        super::wake::subscribe(&subscriber, vec![channel.clone()]);
+        Self {
             channel,
             waiters,
             _subscriber: subscriber,
-        })
+        }
     }
 
     /// What to put into [`super::NewJob::replying_to`].

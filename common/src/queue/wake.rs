@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fred::clients::SubscriberClient;
+use fred::error::ErrorKind;
 use fred::interfaces::{EventInterface, PubsubInterface};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
@@ -12,7 +14,7 @@ use super::QueueName;
 use super::push::{DISPATCH_CHANNEL, wake_channel};
 
 /// Counts, per queue, the pushes that were made. Listens as long as `subscriber` lives.
-pub async fn listen_to_pushes(
+pub fn listen_to_pushes(
     subscriber: &SubscriberClient,
     queues: impl Iterator<Item = QueueName>,
 ) -> HashMap<QueueName, watch::Receiver<u64>> {
@@ -35,24 +37,40 @@ pub async fn listen_to_pushes(
             }
         }
     });
-    subscribe(subscriber, channels).await;
+    subscribe(subscriber, channels);
     receivers
 }
 
 /// Rings when a creator's push was refused: the dispatcher is to see to it. Listens as long as `subscriber` lives.
-pub async fn listen_to_refusals(subscriber: &SubscriberClient, bell: Arc<Notify>) {
+pub fn listen_to_refusals(subscriber: &SubscriberClient, bell: &Arc<Notify>) {
+    let bell = Arc::clone(bell);
     let mut messages = subscriber.message_rx();
     tokio::spawn(async move {
         while !matches!(messages.recv().await, Err(RecvError::Closed)) {
             bell.notify_one();
         }
     });
-    subscribe(subscriber, vec![DISPATCH_CHANNEL.to_owned()]).await;
+    subscribe(subscriber, vec![DISPATCH_CHANNEL.to_owned()]);
 }
 
-/// Redis may be away: fred subscribes once it is back.
-async fn subscribe(subscriber: &SubscriberClient, channels: Vec<String>) {
-    if let Err(error) = subscriber.subscribe(channels).await {
-        tracing::warn!(%error, "not subscribed to wake-ups yet");
-    }
+/// How long a subscription that failed rests until the next try, and how often all are renewed.
+const SUBSCRIBE_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// Subscribes, as soon as Redis answers, and stays subscribed as long as the client lives: fred renews at a reconnection only
+/// what was subscribed once, and not again where that fails.
+pub(super) fn subscribe(subscriber: &SubscriberClient, channels: Vec<String>) {
+    let subscriber = subscriber.clone();
+    tokio::spawn(async move {
+        loop {
+            let rest = match subscriber.subscribe(channels.clone()).await {
+                Ok(()) => SUBSCRIBE_EVERY.1,
+                Err(error) if *error.kind() == ErrorKind::Canceled => return,
+                Err(error) => {
+                    tracing::debug!(%error, "not subscribed yet");
+                    SUBSCRIBE_EVERY.0
+                }
+            };
+            tokio::time::sleep(rest).await;
+        }
+    });
 }

@@ -34,7 +34,7 @@ pub(super) struct Options {
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Connections at saturation.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 512)]
     connections: usize,
     /// Interleaved rounds at saturation.
     #[arg(long, default_value_t = 3)]
@@ -187,7 +187,7 @@ async fn serve(
         platform.clock.clone(),
         CancellationToken::new(),
     );
-    let context = context.await.map_err(std::io::Error::other)?;
+    let context = context.map_err(std::io::Error::other)?;
     let mut context =
         Arc::into_inner(context).ok_or_else(|| std::io::Error::other("the context is shared"))?;
     context.acceptor = acceptor(&context);

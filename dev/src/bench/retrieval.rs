@@ -182,7 +182,7 @@ async fn store(pool: &PgPool, folder: &Path) -> Result<Stored, Failure> {
             business_id,
             document_id,
             OfflineEmbedder.model(),
-            &new_chunks(lines).await?,
+            &chunks::prepare(new_chunks(lines).await?),
         )
         .await?;
         passages.extend(

@@ -322,3 +322,26 @@ async fn a_delivery_whose_outcome_is_unknown_is_repeated_or_not_as_the_business_
     .await;
     assert_eq!(platform.manychat.texts_to("15").len(), 1, "at most once");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_within_a_burst_is_heard() {
+    let platform = Setup {
+        burst_quiet: Duration::from_millis(500),
+        ..crate::setup()
+    }
+    .start()
+    .await;
+
+    platform.say(16, "stop").await;
+    platform.say(16, "merci").await;
+    eventually("both are taken", async || {
+        let messages = transcript(&platform).await;
+        let ignored = messages
+            .iter()
+            .filter(|message| message["status"] == "ignored");
+        (ignored.count() == 2).then_some(())
+    })
+    .await;
+
+    assert!(platform.manychat.delivered().is_empty());
+}

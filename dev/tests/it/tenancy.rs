@@ -953,3 +953,36 @@ async fn nobody_comes_in_without_a_valid_key_of_the_business() {
     .await;
     platform.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_given_up_while_it_begins_leaves_nothing_of_its_tenant_or_role() {
+    let platform = crate::setup().start().await;
+    let pool = common::database::connect_lazy(&platform.config.stores.database_url, 1).unwrap();
+
+    let business_id = platform.business.business_id;
+    for polls in 1..40 {
+        for as_business in [true, false] {
+            let mut beginning: futures::future::BoxFuture<'_, _> = if as_business {
+                Box::pin(common::database::business(&pool, business_id))
+            } else {
+                Box::pin(common::database::platform(&pool))
+            };
+            for _ in 0..polls {
+                if futures::poll!(&mut beginning).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(beginning);
+            let seen: (String, String, String) = sqlx::query_as(
+                "SELECT current_user::text, current_setting('plan_cache_mode'), \
+                 coalesce(current_setting('relais.business_id', true), '')",
+            )
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+            let clean = ("relais_app".to_owned(), "auto".to_owned(), String::new());
+            assert_eq!(seen, clean, "after {polls} polls");
+        }
+    }
+}

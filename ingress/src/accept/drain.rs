@@ -15,7 +15,7 @@ use super::commit::{bounded, push};
 use super::spool::{Spool, made_at};
 
 /// Entries brought over in one commit.
-const BATCH: usize = 512;
+const BATCH: usize = 64;
 
 /// Between attempts while PostgreSQL is away.
 const RETRY: Duration = Duration::from_millis(250);

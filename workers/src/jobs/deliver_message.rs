@@ -63,6 +63,10 @@ impl Handler for DeliverMessage {
             ));
         }
         let route = Route::of(context, self.business_id, &destination)?;
+        // From here to the commit nobody can take the job over.
+        if !run::hold(&mut tx, job).await? {
+            return Ok(Outcome::Superseded);
+        }
         deliveries::begin_attempt(
             &mut tx,
             self.business_id,
@@ -115,11 +119,12 @@ impl Sending<'_> {
         let business_id = self.work.business_id;
         let mut parts = parts.iter().peekable();
         while let Some(part) = parts.next() {
-            // A process that was frozen may wake up here long after another took over.
+            self.context.manychat.wait_for_budget(business_id).await;
+            // Asked last: a process that was frozen may wake up here long after another took over.
             if !self.context.leases.is_fresh(self.job) {
                 return Ok(Outcome::Superseded);
             }
-            let sent = route.send(self.context, business_id, &part.body).await;
+            let sent = route.send(self.context, &part.body).await;
             count(route.channel, &sent);
             if let Err(error) = sent {
                 self.record_failure(part.id, &error).await?;
@@ -127,6 +132,10 @@ impl Sending<'_> {
             }
             let now = self.context.clock.now();
             let mut tx = database::business(&self.context.pool, business_id).await?;
+            if parts.peek().is_none() {
+                // Chats are locked before what is in them.
+                turns::lock_chat(&mut tx, business_id, self.work.chat_id).await?;
+            }
             let accepted = AttemptEnd {
                 outcome: "accepted",
                 detail: None,
@@ -144,6 +153,10 @@ impl Sending<'_> {
             let Some(next) = parts.peek() else {
                 return self.conclude(tx).await;
             };
+            if !run::hold(&mut tx, self.job).await? {
+                tx.commit().await?;
+                return Ok(Outcome::Superseded);
+            }
             // The record of the next call rides on this commit.
             deliveries::begin_attempt(&mut tx, business_id, next.id, self.job.attempt, now).await?;
             tx.commit().await?;
@@ -270,15 +283,10 @@ impl Route {
         })
     }
 
-    async fn send(
-        &self,
-        context: &Context,
-        business_id: BusinessId,
-        body: &str,
-    ) -> Result<(), ProviderError> {
+    async fn send(&self, context: &Context, body: &str) -> Result<(), ProviderError> {
         context
             .manychat
-            .send_text(business_id, &self.api_key, &self.external_id, body)
+            .send_text(&self.api_key, &self.external_id, body)
             .await
     }
 }

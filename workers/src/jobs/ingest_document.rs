@@ -48,7 +48,7 @@ impl Handler for IngestDocument {
             document: &document,
         };
         match ingestion.read().await? {
-            Ok(extracted) => ingestion.store(&extracted).await,
+            Ok(extracted) => ingestion.store(extracted).await,
             Err(refusal) => ingestion.fail(&refusal).await,
         }
     }
@@ -110,7 +110,7 @@ impl Ingestion<'_> {
         }
     }
 
-    async fn store(&self, extracted: &ExtractedDocument) -> Result<Outcome, JobError> {
+    async fn store(&self, extracted: ExtractedDocument) -> Result<Outcome, JobError> {
         let Self {
             work:
                 &IngestDocument {
@@ -121,24 +121,26 @@ impl Ingestion<'_> {
             job,
             document,
         } = *self;
-        let drafts = chunking::chunk(&extracted.pages);
         let has_pages = document.media_type == DocumentKind::Pdf.media_type();
-        let language = language(extracted);
+        let language = language(&extracted);
+        let page_count = extracted.page_count;
+        let drafts = on_the_side(move || chunking::chunk(&extracted.pages)).await;
         let texts: Vec<String> = drafts
             .iter()
             .map(|draft| chunks::indexed_text(draft.section.as_deref(), &draft.text))
             .collect();
         let embedder = context.retriever.embedder();
         let embeddings = embedder.embed(&texts).await?;
-        let new: Vec<NewChunk> = drafts
-            .into_iter()
-            .zip(embeddings)
-            .map(|(draft, embedding)| new_chunk(draft, embedding, has_pages))
-            .collect();
+        let count = i32::try_from(drafts.len()).unwrap_or(i32::MAX);
+        let new = on_the_side(move || {
+            let pairs = drafts.into_iter().zip(embeddings);
+            let new = pairs.map(|(draft, embedding)| new_chunk(draft, embedding, has_pages));
+            chunks::prepare(new.collect())
+        })
+        .await;
 
         let now = context.clock.now();
-        let pages = i32::try_from(extracted.page_count).unwrap_or(i32::MAX);
-        let count = i32::try_from(new.len()).unwrap_or(i32::MAX);
+        let pages = i32::try_from(page_count).unwrap_or(i32::MAX);
         let mut tx = database::business(&context.pool, business_id).await?;
         let code = Some(language.code());
         match documents::mark_processed(&mut tx, business_id, document_id, pages, count, code, now)
@@ -197,6 +199,15 @@ fn new_chunk(draft: DraftChunk, embedding: Vec<f32>, has_pages: bool) -> NewChun
         language: text::detect_language(&draft.text),
         text: draft.text,
         embedding,
+    }
+}
+
+/// Runs work of a core's seconds where nobody waits for the thread.
+async fn on_the_side<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // It panicked, which the runner records; or the process ends.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

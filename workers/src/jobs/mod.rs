@@ -44,7 +44,7 @@ macro_rules! handlers {
                     let work = decode::<$job>(job)?.run(context, job);
                     Ok(Attempt { work, timeout: <$job as Handler>::TIMEOUT })
                 })*
-                _ => Ok(Attempt { work: Box::pin(unknown()), timeout: UNKNOWN_REST }),
+                _ => Ok(Attempt { work: Box::pin(std::future::ready(Ok(unknown()))), timeout: UNKNOWN_REST }),
             }
         }
 
@@ -88,11 +88,8 @@ fn decode<J: Job>(job: &ClaimedJob) -> Result<J, JobError> {
 }
 
 /// Costs no attempt: during a deployment a newer worker may take it.
-async fn unknown() -> Result<Outcome, JobError> {
-    Ok(Outcome::Waiting(
-        UNKNOWN_REST,
-        "no worker of this version knows its kind",
-    ))
+fn unknown() -> Outcome {
+    Outcome::Waiting(UNKNOWN_REST, "no worker of this version knows its kind")
 }
 
 /// Records how long a stage of a turn took.

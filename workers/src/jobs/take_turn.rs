@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use common::database::conversation::deliveries;
 use common::database::conversation::receive::{self, LockedChat};
 use common::database::conversation::turns::{self, ModelCall, Reply, TurnEnd};
@@ -35,7 +35,7 @@ impl Handler for TakeTurn {
             job,
         };
         let Some(gathered) = turn.gather().await? else {
-            return Ok(Outcome::Superseded);
+            return Ok(Outcome::Finished(None));
         };
         stage("gather", started);
 
@@ -55,7 +55,48 @@ impl Handler for TakeTurn {
         stage("commit", committing);
         outcome
     }
+
+    /// The messages that waited when the attempt began get no answer, and say why; later ones get a turn of their own.
+    async fn give_up(
+        self,
+        context: &Context,
+        job: &ClaimedJob,
+        error: &str,
+        conn: &mut PgConnection,
+    ) -> common::Result<Vec<Enqueued>> {
+        let TakeTurn {
+            business_id,
+            chat_id,
+        } = self;
+        let chat = turns::lock_chat(conn, business_id, chat_id).await?;
+        let Some(chat) = chat.filter(|chat| chat.turn_job_id == Some(job.id)) else {
+            return Ok(Vec::new());
+        };
+        let began = job.lease_until - queue::LEASE;
+        turns::mark_failed(conn, business_id, chat_id, job.id, began, error).await?;
+        let now = context.clock.now();
+        let since = turns::waiting_since(conn, business_id, chat_id).await?;
+        let turn = match since {
+            Some(_) => queue::enqueue(conn, &NewJob::new(&self), now).await?,
+            None => None,
+        };
+        let turn_id = turn.map(|turn| turn.id);
+        receive::update_chat(
+            conn,
+            business_id,
+            chat_id,
+            chat.last_seq,
+            turn_id,
+            since,
+            now,
+        )
+        .await?;
+        Ok(turn.into_iter().collect())
+    }
 }
+
+/// How long an answer waits behind an earlier one that does not say when it is through.
+const BEHIND: TimeDelta = TimeDelta::seconds(5);
 
 /// What a turn comes to.
 enum End {
@@ -102,6 +143,7 @@ impl Turn<'_> {
         };
         let free = holder.is_none_or(common::database::jobs::JobState::is_final);
         if free {
+            turns::take_back(conn, business_id, chat.id, job.id).await?;
             let since = chat.waiting_since;
             let now = job.run_at;
             receive::update_chat(
@@ -130,12 +172,14 @@ impl Turn<'_> {
         } = *self;
         let now = context.clock.now();
         let mut tx = database::business(&context.pool, business_id).await?;
-        let Some(chat) = turns::lock_chat(&mut tx, business_id, chat_id).await? else {
-            return Ok(Outcome::Superseded);
-        };
-        if chat.turn_job_id != Some(job.id) {
-            return Ok(Outcome::Superseded);
+        if let (End::OptOut | End::OptIn, Some(contact_id)) = (&end, gathered.setting.contact_id) {
+            // Contacts are locked before chats, as where messages come in.
+            turns::lock_contact(&mut tx, business_id, contact_id).await?;
         }
+        let chat = turns::lock_chat(&mut tx, business_id, chat_id).await?;
+        let Some(chat) = chat.filter(|chat| chat.turn_job_id == Some(job.id)) else {
+            return Ok(Outcome::Finished(None));
+        };
         let taken: Vec<Uuid> = gathered
             .unanswered
             .iter()
@@ -231,7 +275,11 @@ impl Turn<'_> {
             message_id,
         };
         let behind = deliveries::is_behind_another(conn, business_id, chat_id, message_id).await?;
-        let delivery = NewJob::new(&work);
+        let mut delivery = NewJob::new(&work);
+        if behind {
+            // The one before makes it due when it is through; this is for the case that it never says so.
+            delivery = delivery.at(now + BEHIND);
+        }
         let enqueued = queue::enqueue(conn, &delivery, now).await?;
         let parts = splitting::split(&content, gathered.channel.longest_text());
         let message = (message_id, seq);

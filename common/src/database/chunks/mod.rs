@@ -80,21 +80,17 @@ pub fn indexed_text(section: Option<&str>, text: &str) -> String {
     }
 }
 
-/// Stores a document's chunks in place of those it had. The embeddings are of `embedding_model`.
-pub async fn replace(
-    conn: &mut PgConnection,
-    business_id: BusinessId,
-    document_id: DocumentId,
-    embedding_model: &str,
-    chunks: &[NewChunk],
-) -> Result<()> {
-    delete_of_document(conn, business_id, document_id).await?;
-    if chunks.is_empty() {
-        return Ok(());
-    }
-    insert_chunks(conn, business_id, document_id, chunks).await?;
-    insert_embeddings(conn, business_id, document_id, embedding_model, chunks).await?;
-    let terms: Vec<_> = chunks
+/// Chunks and what they are found by, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct PreparedChunks {
+    chunks: Vec<NewChunk>,
+    /// Per chunk its index and its terms, with repeats.
+    terms: Vec<(i32, Vec<String>)>,
+}
+
+/// Analyses `chunks`: seconds of a core for a long document, so not within a transaction, nor on a thread others wait for.
+pub fn prepare(chunks: Vec<NewChunk>) -> PreparedChunks {
+    let terms = chunks
         .iter()
         .map(|chunk| {
             let text = indexed_text(chunk.section.as_deref(), &chunk.text);
@@ -104,8 +100,26 @@ pub async fn replace(
             )
         })
         .collect();
-    lexical::insert_postings(conn, business_id, document_id, &terms).await?;
-    insert_statistics(conn, business_id, document_id, &terms).await
+    PreparedChunks { chunks, terms }
+}
+
+/// Stores a document's chunks in place of those it had. The embeddings are of `embedding_model`.
+pub async fn replace(
+    conn: &mut PgConnection,
+    business_id: BusinessId,
+    document_id: DocumentId,
+    embedding_model: &str,
+    prepared: &PreparedChunks,
+) -> Result<()> {
+    let PreparedChunks { chunks, terms } = prepared;
+    delete_of_document(conn, business_id, document_id).await?;
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    insert_chunks(conn, business_id, document_id, chunks).await?;
+    insert_embeddings(conn, business_id, document_id, embedding_model, chunks).await?;
+    lexical::insert_postings(conn, business_id, document_id, terms).await?;
+    insert_statistics(conn, business_id, document_id, terms).await
 }
 
 /// Deletes a document's chunks, and all they are found by.

@@ -127,6 +127,10 @@ pub async fn is_behind_another(
         SELECT EXISTS (
             SELECT FROM deliveries
             WHERE business_id = $1 AND chat_id = $2 AND state = 'pending'
+                -- A job that ended otherwise will not send it any more, and must not hold the chat up.
+                AND EXISTS (
+                    SELECT FROM jobs WHERE jobs.id = deliveries.job_id AND jobs.state IN ('queued', 'running', 'failed')
+                )
                 AND seq < (SELECT seq FROM messages WHERE business_id = $1 AND id = $3)
         ) AS "behind!"
         "#,

@@ -101,7 +101,11 @@ pub async fn absorb(
         r#"
         UPDATE jobs
         SET state = 'succeeded', lease_until = NULL, wait_reason = NULL, finished_at = $3, expires_at = $4
-        WHERE business_id = $1 AND group_key = $2 AND state IN ('queued', 'running', 'failed')
+        WHERE id IN (
+            SELECT id FROM jobs
+            WHERE business_id = $1 AND group_key = $2 AND state IN ('queued', 'running', 'failed')
+            ORDER BY id FOR UPDATE
+        )
         RETURNING id AS "id: JobId", args
         "#,
         business_id as _,

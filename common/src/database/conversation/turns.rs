@@ -187,6 +187,68 @@ pub async fn mark_taken(
     Ok(())
 }
 
+/// Locks a contact's row.
+pub async fn lock_contact(
+    conn: &mut PgConnection,
+    business_id: BusinessId,
+    contact_id: ContactId,
+) -> Result<()> {
+    sqlx::query!(
+        "SELECT id FROM contacts WHERE business_id = $1 AND id = $2 FOR UPDATE",
+        business_id as _,
+        contact_id as _,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says of the unanswered messages that came before `before` that the turn could not answer them, and why.
+pub async fn mark_failed(
+    conn: &mut PgConnection,
+    business_id: BusinessId,
+    chat_id: ChatId,
+    job_id: JobId,
+    before: DateTime<Utc>,
+    reason: &str,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE messages SET turn_job_id = $3, status = 'failed', status_reason = $5
+        WHERE business_id = $1 AND chat_id = $2 AND direction = 'inbound' AND turn_job_id IS NULL AND created_at <= $4
+        "#,
+        business_id as _,
+        chat_id as _,
+        job_id as _,
+        before,
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes back what [`mark_failed`] said: the turn was revived.
+pub async fn take_back(
+    conn: &mut PgConnection,
+    business_id: BusinessId,
+    chat_id: ChatId,
+    job_id: JobId,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE messages SET turn_job_id = NULL, status = 'received', status_reason = NULL
+        WHERE business_id = $1 AND chat_id = $2 AND turn_job_id = $3 AND direction = 'inbound' AND status = 'failed'
+        "#,
+        business_id as _,
+        chat_id as _,
+        job_id as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// An answer to be written.
 #[derive(Clone, Debug)]
 pub struct Reply<'a> {

@@ -36,7 +36,12 @@ pub struct ClaimedJob {
     pub created_at: DateTime<Utc>,
     /// When it was to run.
     pub run_at: DateTime<Utc>,
+    /// Until when the claim holds unless it is renewed, by the clock of who claimed.
+    pub lease_until: DateTime<Utc>,
 }
+
+/// How far the clocks of two machines may differ: a job that is due by the dispatcher's is not refused by the worker's.
+const CLOCK_SKEW: TimeDelta = TimeDelta::milliseconds(250);
 
 /// Claims those of `ids` that wait and are due, for `worker`. The others run elsewhere, ended, are not due, or their
 /// queue is paused: leave them.
@@ -52,15 +57,20 @@ pub async fn claim(
         r#"
         UPDATE jobs
         SET state = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, started_at = $4, wait_reason = NULL
-        WHERE id = ANY($1) AND state IN ('queued', 'failed') AND run_at <= $4
-            AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue_pauses.queue = jobs.queue)
+        WHERE id IN (
+            SELECT id FROM jobs
+            WHERE id = ANY($1) AND state IN ('queued', 'failed') AND run_at <= $5
+                AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue_pauses.queue = jobs.queue)
+            FOR UPDATE SKIP LOCKED
+        )
         RETURNING id AS "id: _", kind, queue, business_id AS "business_id: _", args, attempt, max_attempts, reply_to,
-            request_id, traceparent, created_at, run_at
+            request_id, traceparent, created_at, run_at, lease_until AS "lease_until!"
         "#,
         ids,
         worker,
         lease_until,
         now,
+        now + CLOCK_SKEW,
     )
     .fetch_all(conn)
     .await?;
@@ -78,22 +88,58 @@ pub async fn claim_inserted(
     Ok(claim(conn, &[id.0], worker, now + lease, now).await?.pop())
 }
 
-/// Holds the leases of `ids` until `lease_until`; returns those that are still `worker`'s.
+/// Holds the leases of `jobs` (id, attempt) until `lease_until`; returns those that are still `worker`'s.
+///
+/// A row that somebody has locked is left for the next time: waiting for it would cost all the others their leases.
 pub async fn renew(
     conn: &mut PgConnection,
-    ids: &[Uuid],
+    jobs: &[(Uuid, i32)],
     worker: &str,
     lease_until: DateTime<Utc>,
 ) -> Result<Vec<Uuid>> {
-    let rows = sqlx::query_scalar!(
-        "UPDATE jobs SET lease_until = $3 WHERE id = ANY($1) AND worker = $2 AND state = 'running' RETURNING id",
-        ids,
+    let (ids, attempts): (Vec<Uuid>, Vec<i32>) = jobs.iter().copied().unzip();
+    sqlx::query!(
+        r#"
+        UPDATE jobs SET lease_until = $4 WHERE id IN (
+            SELECT jobs.id FROM jobs
+            JOIN unnest($1::uuid[], $2::integer[]) AS held (id, attempt)
+                ON jobs.id = held.id AND jobs.attempt = held.attempt
+            WHERE jobs.worker = $3 AND jobs.state = 'running'
+            FOR UPDATE OF jobs SKIP LOCKED
+        )
+        "#,
+        &ids,
+        &attempts,
         worker,
         lease_until,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let rows = sqlx::query_scalar!(
+        r#"
+        SELECT jobs.id FROM jobs
+        JOIN unnest($1::uuid[], $2::integer[]) AS held (id, attempt) ON jobs.id = held.id AND jobs.attempt = held.attempt
+        WHERE jobs.worker = $3 AND jobs.state = 'running'
+        "#,
+        &ids,
+        &attempts,
+        worker,
     )
     .fetch_all(conn)
     .await?;
     Ok(rows)
+}
+
+/// Whether the attempt still holds its job; if so nobody takes it before this transaction ends.
+pub async fn hold(conn: &mut PgConnection, job: &ClaimedJob) -> Result<bool> {
+    let held = sqlx::query_scalar!(
+        "SELECT id FROM jobs WHERE id = $1 AND attempt = $2 AND state = 'running' FOR UPDATE",
+        job.id as _,
+        job.attempt,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(held.is_some())
 }
 
 /// Ends the job well, in the transaction of its effects; `false`: the lease was lost, so roll the effects back.
@@ -128,8 +174,15 @@ pub async fn succeed_many(
         r#"
         UPDATE jobs
         SET state = 'succeeded', result = ended.result, lease_until = NULL, finished_at = $4, expires_at = $5
-        FROM unnest($1::uuid[], $2::integer[], $3::jsonb[]) AS ended (id, attempt, result)
-        WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND jobs.state = 'running'
+        FROM (
+            SELECT jobs.id, ended.result FROM jobs
+            JOIN unnest($1::uuid[], $2::integer[], $3::jsonb[]) AS ended (id, attempt, result)
+                ON jobs.id = ended.id AND jobs.attempt = ended.attempt
+            WHERE jobs.state = 'running'
+            -- Everybody locks in the same order.
+            ORDER BY jobs.id FOR UPDATE OF jobs
+        ) AS ended
+        WHERE jobs.id = ended.id
         RETURNING jobs.id
         "#,
         &ids,

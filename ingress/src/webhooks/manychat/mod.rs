@@ -105,7 +105,9 @@ enum DedupeKey {
 fn dedupe_key(inbound: &Inbound, business_id: BusinessId) -> DedupeKey {
     let prefix = format!("receive_message:{business_id}:manychat");
     if let Some(message_id) = &inbound.message_id {
-        return DedupeKey::Id(format!("{prefix}:id:{message_id}"));
+        // Some flows count messages per contact.
+        let subscriber_id = &inbound.subscriber_id;
+        return DedupeKey::Id(format!("{prefix}:id:{subscriber_id}:{message_id}"));
     }
     let mut hash = Sha256::new();
     let parts = [
@@ -267,7 +269,7 @@ mod tests {
         let nil = uuid::Uuid::nil();
         assert_eq!(
             key(&json!({"subscriber_id": 1, "text": "a", "message_id": "m-1"})),
-            format!("receive_message:{nil}:manychat:id:m-1")
+            format!("receive_message:{nil}:manychat:id:1:m-1")
         );
         let words = key(&json!({"subscriber_id": 1, "text": "a", "last_interaction": "t"}));
         assert_eq!(
