@@ -78,6 +78,8 @@ impl Drop for Telemetry {
 pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry, String> {
     let filter =
         EnvFilter::try_new(&config.filter).map_err(|error| format!("RUST_LOG: {error}"))?;
+    // Of an answer that does not read it logs every word, and people's words with them.
+    let filter = filter.add_directive("async_openai=off".parse().expect("a constant that reads"));
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if config.json {
         format

@@ -16,7 +16,7 @@ const SECRET: &str = "rlwh_11111111111171118111111111111111_x";
 const KEY: &str = "rl_live_11111111111171118111111111111111_x";
 
 /// Port 1 refuses at once.
-async fn client() -> TestClient<impl Endpoint> {
+fn client() -> TestClient<impl Endpoint> {
     let folder = std::env::temp_dir().join("relais-ingress-tests");
     let vars = [
         ("DATABASE_URL", "postgres://relais_app@127.0.0.1:1/relais"),
@@ -55,7 +55,7 @@ async fn refusal(response: TestResponse, status: StatusCode, code: &str) -> Valu
 
 #[tokio::test]
 async fn what_is_nowhere_or_of_another_method_is_refused_in_the_error_format() {
-    let client = client().await;
+    let client = client();
     for path in [
         "/nowhere",
         "/api/v1/nowhere",
@@ -86,7 +86,7 @@ async fn what_is_nowhere_or_of_another_method_is_refused_in_the_error_format() {
 
 #[tokio::test]
 async fn without_credentials_nothing_is_told() {
-    let client = client().await;
+    let client = client();
     let id = "01890000-0000-7000-8000-000000000000";
     for path in [
         "documents",
@@ -132,7 +132,7 @@ async fn without_credentials_nothing_is_told() {
 
 #[tokio::test]
 async fn who_cannot_be_verified_is_asked_to_come_again_and_not_turned_away() {
-    let client = client().await;
+    let client = client();
     let message = json!({ "subscriber_id": 1, "text": "a" });
     let webhook = client
         .post("/api/v1/webhook/manychat")
@@ -150,7 +150,7 @@ async fn who_cannot_be_verified_is_asked_to_come_again_and_not_turned_away() {
 
 #[tokio::test]
 async fn health_needs_nothing_and_its_details_tell_what_is_down() {
-    let client = client().await;
+    let client = client();
     client.get("/health").send().await.assert_status_is_ok();
     client.get("/metrics").send().await.assert_status_is_ok();
 
@@ -165,7 +165,7 @@ async fn health_needs_nothing_and_its_details_tell_what_is_down() {
 
 #[tokio::test]
 async fn the_documentation_is_served_whole_and_describes_every_operation() {
-    let client = client().await;
+    let client = client();
     let html = client
         .get("/docs")
         .send()

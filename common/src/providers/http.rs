@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
 
 use super::ProviderError;
 
 /// The longest error body read, in bytes, and the longest reason kept of it, in characters.
 const ERROR_BODY: (usize, usize) = (16 * 1024, 300);
+
+/// How long an error body is waited for: its status has said what matters.
+const ERROR_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Shorter keys are words (`none`, `ollama`) that servers without keys are given.
+const SHORTEST_SECRET: usize = 8;
 
 /// A client that gives up connecting after 5 s and reading after `read_timeout` of silence.
 pub fn client(read_timeout: Duration) -> reqwest::Client {
@@ -22,7 +29,7 @@ pub fn client(read_timeout: Duration) -> reqwest::Client {
         .expect("the settings are constants that reqwest accepts")
 }
 
-/// The response, if its status says that it is one.
+/// The response, if its status says that it is one. `secret` is what the request was sent with.
 ///
 /// # Errors
 ///
@@ -30,13 +37,14 @@ pub fn client(read_timeout: Duration) -> reqwest::Client {
 pub async fn accepted(
     provider: &'static str,
     response: Response,
+    secret: &SecretString,
 ) -> Result<Response, ProviderError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
     let retry_after = retry_after(&response);
-    let reason = format!("{status}: {}", error_words(response).await);
+    let reason = format!("{status}: {}", error_words(response, secret).await);
     Err(match status {
         // An account without credit stays so until a person acts: trying again only adds load.
         StatusCode::TOO_MANY_REQUESTS if reason.contains("insufficient_quota") => {
@@ -80,10 +88,18 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 /// The part of an error body that people understand. Providers nest it differently, and some answer HTML.
-async fn error_words(response: Response) -> String {
-    let body = response.bytes().await.unwrap_or_default();
-    let body = &body[..body.len().min(ERROR_BODY.0)];
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+async fn error_words(mut response: Response, secret: &SecretString) -> String {
+    let mut body = Vec::new();
+    let reading = async {
+        while body.len() < ERROR_BODY.0
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+    };
+    tokio::time::timeout(ERROR_PATIENCE, reading).await.ok();
+    body.truncate(ERROR_BODY.0);
+    let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = value.get(0).unwrap_or(&value);
     let error = error.get("error").unwrap_or(error);
     let words = error
@@ -92,14 +108,24 @@ async fn error_words(response: Response) -> String {
         .unwrap_or(error);
     let text = match words {
         serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Null => String::from_utf8_lossy(body).into_owned(),
+        serde_json::Value::Null => String::from_utf8_lossy(&body).into_owned(),
         other => other.to_string(),
     };
     let code = error
         .get("code")
         .and_then(serde_json::Value::as_str)
         .unwrap_or_default();
-    one_line(&format!("{text} {code}"))
+    quote(&format!("{text} {code}"), secret)
+}
+
+/// What a provider says, as [`one_line`] and without `secret`: some say back what they were sent.
+pub fn quote(text: &str, secret: &SecretString) -> String {
+    let secret = secret.expose_secret();
+    if secret.len() < SHORTEST_SECRET {
+        one_line(text)
+    } else {
+        one_line(&text.replace(secret, "[secret]"))
+    }
 }
 
 /// `text` on one line, without control characters, cut to what a reason may hold.

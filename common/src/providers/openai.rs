@@ -26,12 +26,17 @@ const PROVIDER: &str = "openai";
 /// What one embeddings request may hold: inputs, tokens in all, tokens each (OpenAI's API reference, embeddings).
 const EMBED_LIMITS: (usize, usize, usize) = (2_048, 300_000, 8_192);
 
+/// Bytes that make a token, at least: more in every language's prose.
+const BYTES_A_TOKEN: usize = 2;
+
 /// An OpenAI-compatible server.
 #[derive(Clone)]
 pub struct OpenAi {
     client: Client<OpenAIConfig>,
+    api_key: SecretString,
     chat_model: String,
     embedding_model: String,
+    timeout: Duration,
 }
 
 impl OpenAi {
@@ -49,27 +54,32 @@ impl OpenAi {
         let config = OpenAIConfig::new()
             .with_api_base(base_url)
             .with_api_key(api_key.expose_secret());
-        let http = http::client(timeout);
+        let (http, key) = (http::client(timeout), api_key.clone());
         let service = tower::service_fn(move |request: HttpRequestFactory| {
-            let http = http.clone();
+            let (http, key) = (http.clone(), key.clone());
             async move {
                 let request = request.build().await?;
                 let response = http
                     .execute(request)
                     .await
                     .map_err(|error| boxed(http::send_error(PROVIDER, &error)))?;
-                http::accepted(PROVIDER, response).await.map_err(boxed)
+                http::accepted(PROVIDER, response, &key)
+                    .await
+                    .map_err(boxed)
             }
         });
         let client = Client::with_config(config).with_http_service(service);
         Self {
             client,
+            api_key: api_key.clone(),
             chat_model,
             embedding_model,
+            timeout,
         }
     }
 
     async fn embed_batch(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ProviderError> {
+        let texts: Vec<&str> = texts.iter().map(|text| cut(text)).collect();
         let request = json!({
             "model": self.embedding_model,
             "input": texts,
@@ -79,7 +89,8 @@ impl OpenAi {
         let started = Instant::now();
         let answer: Result<Value, _> = self.client.embeddings().create_byot(request).await;
         record("embed", started, answer.is_ok());
-        embeddings(&answer.map_err(provider_error)?, texts.len())
+        let answer = answer.map_err(|error| provider_error(error, &self.api_key))?;
+        embeddings(&answer, texts.len())
             .ok_or_else(|| unavailable("its embeddings are not what was asked for"))
     }
 }
@@ -123,8 +134,10 @@ impl ChatModel for OpenAi {
             .await;
         record("chat", started, events.is_ok());
         let events: BoxStream<'static, Result<Value, OpenAIError>> =
-            Box::pin(events.map_err(provider_error)?);
+            Box::pin(events.map_err(|error| provider_error(error, &self.api_key))?);
         let answer = Answer {
+            api_key: self.api_key.clone(),
+            patience: self.timeout,
             model,
             usage: None,
             finish: None,
@@ -162,6 +175,9 @@ fn body(request: &ChatRequest, model: &str) -> Value {
 
 /// What is known of an answer while it streams.
 struct Answer {
+    api_key: SecretString,
+    /// How long its next piece may take.
+    patience: Duration,
     model: String,
     usage: Option<Usage>,
     finish: Option<FinishReason>,
@@ -177,16 +193,24 @@ fn read(
     futures::stream::unfold(Some((events, answer)), |state| async move {
         let (mut events, mut answer) = state?;
         loop {
-            match events.next().await {
-                Some(Ok(chunk)) => match answer.take(&chunk) {
+            // Comments that keep the line open are no piece of an answer, and the connection's own limit counts them.
+            match tokio::time::timeout(answer.patience, events.next()).await {
+                Ok(Some(Ok(chunk))) => match answer.take(&chunk) {
                     Ok(Some(delta)) => {
                         return Some((Ok(ChatEvent::Delta(delta)), Some((events, answer))));
                     }
                     Ok(None) => {}
                     Err(error) => return Some((Err(error), None)),
                 },
-                Some(Err(error)) => return Some((Err(provider_error(error)), None)),
-                None => return Some((answer.end(), None)),
+                // After the reason only the usage can be lost.
+                Ok(Some(Err(_))) | Err(_) if answer.finish.is_some() => {
+                    return Some((answer.end(), None));
+                }
+                Ok(Some(Err(error))) => {
+                    return Some((Err(provider_error(error, &answer.api_key)), None));
+                }
+                Ok(None) => return Some((answer.end(), None)),
+                Err(_) => return Some((Err(timed_out()), None)),
             }
         }
     })
@@ -194,8 +218,9 @@ fn read(
 
 impl Answer {
     fn take(&mut self, chunk: &Value) -> Result<Option<String>, ProviderError> {
-        if let Some(error) = chunk.get("error") {
-            return Err(unavailable(&http::one_line(&error.to_string())));
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            let words = http::quote(&error.to_string(), &self.api_key);
+            return Err(unavailable(&words));
         }
         if let Some(model) = chunk["model"].as_str() {
             model.clone_into(&mut self.model);
@@ -247,7 +272,7 @@ fn batches(texts: &[String]) -> Vec<&[String]> {
     let mut batches = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (at, text) in texts.iter().enumerate() {
-        let cost = (text.len() / 2).min(EMBED_LIMITS.2);
+        let cost = cut(text).len() / BYTES_A_TOKEN;
         if at > start && (at - start == EMBED_LIMITS.0 || tokens + cost > EMBED_LIMITS.1) {
             batches.push(&texts[start..at]);
             (start, tokens) = (at, 0);
@@ -258,6 +283,11 @@ fn batches(texts: &[String]) -> Vec<&[String]> {
         batches.push(&texts[start..]);
     }
     batches
+}
+
+/// The start of a text that is too long for one vector: refused, it would take all the others with it.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(EMBED_LIMITS.2 * BYTES_A_TOKEN)]
 }
 
 /// The vectors of an answer in the order of their indexes; `None` unless there are `expected`, each as long as ours are.
@@ -284,18 +314,18 @@ fn embeddings(answer: &Value, expected: usize) -> Option<Vec<Vec<f32>>> {
         .then_some(vectors)
 }
 
-fn provider_error(error: OpenAIError) -> ProviderError {
+fn provider_error(error: OpenAIError, api_key: &SecretString) -> ProviderError {
     match error {
         OpenAIError::Boxed(error) => match error.downcast::<ProviderError>() {
             Ok(error) => *error,
-            Err(error) => unavailable(&http::one_line(&error.to_string())),
+            Err(error) => unavailable(&http::quote(&error.to_string(), api_key)),
         },
         OpenAIError::Reqwest(error) => http::send_error(PROVIDER, &error),
         // Never the body: it can hold what the person wrote.
         OpenAIError::JSONDeserialize(error, _) => {
             unavailable(&format!("its answer does not read: {error}"))
         }
-        other => unavailable(&http::one_line(&other.to_string())),
+        other => unavailable(&http::quote(&other.to_string(), api_key)),
     }
 }
 
@@ -307,6 +337,13 @@ fn unavailable(reason: &str) -> ProviderError {
     ProviderError::Unavailable {
         provider: PROVIDER,
         reason: reason.to_owned(),
+    }
+}
+
+fn timed_out() -> ProviderError {
+    ProviderError::Unknown {
+        provider: PROVIDER,
+        reason: "timed out".to_owned(),
     }
 }
 

@@ -27,16 +27,41 @@ pub fn system(request: &ChatRequest) -> String {
                 .page
                 .map(|page| format!(" page=\"{page}\""))
                 .unwrap_or_default();
+            let section = passage
+                .section
+                .as_deref()
+                .map(|section| format!(" section=\"{}\"", quoted(section)))
+                .unwrap_or_default();
             write!(
                 prompt,
-                "\n<passage number=\"{number}\" document=\"{}\"{page}>\n{}\n</passage>",
-                passage.filename.replace('"', "'"),
-                passage.text.replace("</passage", "<\u{200b}/passage"),
+                "\n<passage number=\"{number}\" document=\"{}\"{page}{section}>\n{}\n</passage>",
+                quoted(&passage.filename),
+                fenced(&passage.text),
             )
             .expect("a string takes all that is written to it");
         }
     }
     prompt
+}
+
+/// As the value of an attribute.
+fn quoted(text: &str) -> String {
+    fenced(text).replace('"', "'")
+}
+
+/// `text`, in which no tag can pass for the fence's own: `</passage>`, `< / PASSAGE`, `<passage number="9">`.
+fn fenced(text: &str) -> String {
+    let mut parts = text.split('<');
+    let mut fenced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.trim_start_matches(|c: char| c == '/' || c.is_whitespace());
+        let is_fence = name
+            .get(..7)
+            .is_some_and(|name| name.eq_ignore_ascii_case("passage"));
+        fenced.push_str(if is_fence { "<\u{200b}" } else { "<" });
+        fenced.push_str(part);
+    }
+    fenced
 }
 
 /// What a request costs to read, where the provider does not say.

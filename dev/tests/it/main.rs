@@ -7,10 +7,12 @@ mod bad_input;
 mod conversation;
 mod documents;
 mod faults;
+mod models;
 mod newcomer;
 mod questions;
 mod queue;
 mod tenancy;
+mod traces;
 
 use dev::testing::Setup;
 
