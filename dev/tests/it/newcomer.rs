@@ -95,3 +95,46 @@ async fn a_whatsapp_message_is_answered_from_an_uploaded_pdf() {
     assert_eq!(job["status"], "succeeded");
     platform.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_business_an_operator_creates_is_answered_for() {
+    let platform = crate::setup().start().await;
+
+    let created = std::process::Command::new(env!("CARGO_BIN_EXE_relais"))
+        .args([
+            "business",
+            "create",
+            "--name",
+            "Boulangerie",
+            "--language",
+            "fr",
+        ])
+        .args(["--manychat-key-env", "THE_KEY"])
+        .env_clear()
+        .envs(&platform.vars)
+        .env("THE_KEY", "42:test")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(created.stdout).unwrap();
+    let secret = told
+        .lines()
+        .find_map(|line| line.strip_prefix("webhook secret"))
+        .unwrap_or_else(|| panic!("{told} {}", String::from_utf8_lossy(&created.stderr)))
+        .trim();
+
+    let acknowledged = platform
+        .http
+        .post(platform.url("/api/v1/webhook/manychat"))
+        .header("X-Webhook-Secret", secret)
+        .json(&json!({ "subscriber_id": 77, "text": "Bonjour" }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(acknowledged.status(), 200);
+    assert!(
+        platform
+            .manychat
+            .wait_until(PATIENCE, |delivered| !delivered.is_empty())
+            .await
+    );
+}
