@@ -689,3 +689,36 @@ fn a_prompt_names_the_section_a_passage_stands_under() {
         "{system}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_the_model_refuses_says_why_holds_up_no_other_and_can_be_revived() {
+    let openai = simulator("/v1").await;
+    let platform = platform(&openai, &[("CHAT_PROVIDERS", "openai")])
+        .start()
+        .await;
+    openai.fail_next([Fault::refusal(400, "content_filter", "Not that.")]);
+
+    platform.say(9, "Bonjour").await;
+    let refused: (uuid::Uuid, String) = eventually("the message says why", async || {
+        let failed = "SELECT turn_job_id, status_reason FROM messages WHERE status = 'failed'";
+        let row = sqlx::query_as(failed).fetch_optional(&platform.owner).await;
+        row.unwrap()
+    })
+    .await;
+    assert!(refused.1.contains("Not that."), "{}", refused.1);
+
+    platform.say(9, "Bonsoir").await;
+    delivered(&platform, 1).await;
+
+    let mut tx = common::database::platform(&platform.pool).await.unwrap();
+    let now = platform.clock.now();
+    let id = common::domain::JobId(refused.0);
+    assert!(
+        common::database::jobs::view::revive(&mut tx, id, 3, now)
+            .await
+            .unwrap()
+    );
+    tx.commit().await.unwrap();
+    delivered(&platform, 2).await;
+    settled(&platform, 2).await;
+}
