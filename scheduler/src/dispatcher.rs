@@ -1,16 +1,18 @@
-//! Keeps each queue's list in Redis short and fair: rounds over the businesses, a few times the pools' concurrency at most.
+//! Keeps each queue's list in Redis short and fair: by weight among the businesses, a few times the pools' concurrency at most.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use common::database;
-use common::database::jobs::dispatch::{self, Round, Waiting};
+use common::database::jobs::dispatch::{self, Lane, Look, Waiting};
+use common::queue::push::Task;
 use common::queue::{QueueName, pools};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Context;
+use crate::shares::{Offer, Shares};
+use crate::window::Window;
 
 /// How long the dispatcher sleeps at most: rows whose bell nobody heard are found by then.
 const LONGEST_REST: Duration = Duration::from_millis(500);
@@ -37,7 +39,7 @@ const UNSERVED_LIST: usize = 16;
 pub(crate) async fn run(context: Context) {
     let mut dispatcher = Dispatcher {
         context,
-        cursors: HashMap::new(),
+        queues: HashMap::new(),
         concurrency: HashMap::new(),
         known_until: None,
     };
@@ -61,28 +63,35 @@ pub(crate) async fn run(context: Context) {
 
 struct Dispatcher {
     context: Context,
-    /// The lane each queue's last round ended with.
-    cursors: HashMap<QueueName, Uuid>,
+    queues: HashMap<QueueName, Queue>,
     /// Jobs at once, over all workers, by queue.
     concurrency: HashMap<QueueName, usize>,
     known_until: Option<Instant>,
 }
 
+/// What is remembered of a queue from round to round.
+#[derive(Default)]
+struct Queue {
+    /// The last lane the round before looked at; [`Uuid::nil`]: it came to the end.
+    cursor: Uuid,
+    shares: Shares,
+    window: Window,
+}
+
 impl Dispatcher {
     /// One pass over all queues; returns how long nothing can be due.
     async fn dispatch(&mut self) -> common::Result<Duration> {
-        let now = self.context.clock.now();
         let waiting = self.list_waiting().await?;
         let mut rest = LONGEST_REST;
-        for Waiting { queue, next_at } in waiting {
+        for Waiting { queue, due_in } in waiting {
             let Ok(queue) = queue.parse::<QueueName>() else {
                 continue;
             };
-            rest = rest.min(if next_at <= now {
+            rest = rest.min(if due_in <= 0.0 {
                 self.learn_pools().await?;
-                self.fill(queue, now).await?
+                self.fill(queue).await?
             } else {
-                (next_at - now).to_std().unwrap_or_default()
+                Duration::try_from_secs_f64(due_in).unwrap_or(LONGEST_REST)
             });
         }
         Ok(rest.max(Duration::from_millis(1)))
@@ -100,16 +109,13 @@ impl Dispatcher {
     }
 
     /// Fills a queue's list; returns when to look again.
-    async fn fill(&mut self, queue: QueueName, now: DateTime<Utc>) -> common::Result<Duration> {
+    async fn fill(&mut self, queue: QueueName) -> common::Result<Duration> {
         let concurrency = self.concurrency.get(&queue).copied().unwrap_or(0);
-        let window = if concurrency == 0 {
-            UNSERVED_LIST
-        } else {
-            concurrency.clamp(8, LONGEST_LIST)
-        };
+        let state = self.queues.entry(queue).or_default();
         // Asked first: a Redis that is away must not be offered rows that are then marked as offered.
-        let length = self.context.dispatch.length(queue).await?;
-        let room = window.saturating_sub(length);
+        let list = self.context.dispatch.list(queue).await?;
+        state.window.observe(&list);
+        let room = window(concurrency).saturating_sub(list.len());
         if room == 0 {
             return Ok(if concurrency == 0 {
                 LONGEST_REST
@@ -117,33 +123,63 @@ impl Dispatcher {
                 BUSY_REST
             });
         }
-        let round = Round {
+
+        let look = Look {
             queue,
-            after_lane: self.cursors.get(&queue).copied().unwrap_or_default(),
+            after_lane: state.cursor,
             lanes: LANES,
-            jobs: i64::try_from(room).unwrap_or(i64::MAX),
-            lane_cap: lane_cap(concurrency),
+            room: i64::try_from(room).unwrap_or(i64::MAX),
         };
         let mut tx = database::platform_relaxed(&self.context.pool).await?;
-        let taken = dispatch::take_round(&mut tx, round, now).await?;
+        let lanes = dispatch::list_due(&mut tx, look).await?;
+        let quiet: Vec<Uuid> = lanes
+            .iter()
+            .filter(|lane| lane.running == 0 && state.window.is_quiet(lane.id))
+            .map(|lane| lane.id)
+            .collect();
+        let came_to_the_end = i32::try_from(lanes.len()).is_ok_and(|seen| seen < LANES);
+        state.cursor = match lanes.last() {
+            Some(lane) if !came_to_the_end => lane.id,
+            _ => Uuid::nil(),
+        };
+        let was_cut = lanes.iter().any(|lane| lane.is_cut);
+        let offers = lanes
+            .into_iter()
+            .map(|lane| allowed(lane, &state.window, lane_cap(concurrency)))
+            .collect();
+        let mut picked = state.shares.pick(offers, room);
+        let ids: Vec<Uuid> = picked.iter().map(|(_, id)| *id).collect();
+        let marked = if ids.is_empty() {
+            HashSet::new()
+        } else {
+            dispatch::mark_offered(&mut tx, &ids).await?
+        };
         tx.commit().await?;
-        let wrapped = taken.after_lane.is_nil() && !round.after_lane.is_nil();
-        self.cursors.insert(queue, taken.after_lane);
-        if !taken.jobs.is_empty() {
-            self.context
-                .dispatch
-                .offer(queue, &taken.jobs, LONGEST_LIST + window)
-                .await?;
+
+        picked.retain(|(_, id)| marked.contains(id));
+        if !picked.is_empty() {
+            let pivot = state.window.pivot(&list);
+            let mut first = quiet;
+            let tasks: Vec<Task> = picked
+                .iter()
+                .map(|(lane, id)| Task::new(*id, take(&mut first, *lane)))
+                .collect();
+            self.context.dispatch.offer(queue, &tasks, pivot).await?;
+            for (task, (lane, _)) in tasks.into_iter().zip(&picked) {
+                state.window.insert(task.id, *lane, task.ahead);
+            }
         }
-        // A round that came to the end of the lanes goes on from their start; one that found nothing waits for a slot.
-        Ok(if wrapped { Duration::ZERO } else { BUSY_REST })
+        // Where lanes or jobs were left out for want of a look, and there is room for them: look again.
+        let look_on =
+            picked.len() < room && (!state.cursor.is_nil() || (was_cut && !picked.is_empty()));
+        Ok(if look_on { Duration::ZERO } else { BUSY_REST })
     }
 
     async fn learn_pools(&mut self) -> common::Result<()> {
         if self.known_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        let pools = pools::list(self.context.dispatch.redis(), self.context.clock.now()).await?;
+        let pools = pools::list(self.context.dispatch.redis()).await?;
         self.concurrency.clear();
         for (queue, concurrency) in pools.into_iter().flat_map(|pools| pools.concurrency) {
             *self.concurrency.entry(queue).or_default() += concurrency;
@@ -153,13 +189,38 @@ impl Dispatcher {
     }
 }
 
-/// How many jobs of one business may run for another round to take more of them: a tenth of the slots is left to others, but
-/// for what is in the list already.
-fn lane_cap(concurrency: usize) -> i64 {
-    let cap = if concurrency == 0 {
+/// How long a queue's list may be.
+fn window(concurrency: usize) -> usize {
+    if concurrency == 0 {
+        UNSERVED_LIST
+    } else {
+        concurrency.clamp(8, LONGEST_LIST)
+    }
+}
+
+/// What a lane may have of what is due.
+fn allowed(lane: Lane, window: &Window, cap: usize) -> Offer {
+    let running = usize::try_from(lane.running).unwrap_or(usize::MAX);
+    let mut jobs = lane.due;
+    jobs.truncate(window.allowance(lane.id, running, cap));
+    Offer {
+        lane: lane.id,
+        weight: lane.weight,
+        jobs,
+    }
+}
+
+/// Removes `lane` from `lanes`; whether it was there.
+fn take(lanes: &mut Vec<Uuid>, lane: Uuid) -> bool {
+    let at = lanes.iter().position(|quiet| *quiet == lane);
+    at.map(|at| lanes.swap_remove(at)).is_some()
+}
+
+/// How many slots one business may hold: a tenth is left to others.
+fn lane_cap(concurrency: usize) -> usize {
+    if concurrency == 0 {
         UNSERVED_LIST
     } else {
         (concurrency * 9).div_ceil(10)
-    };
-    i64::try_from(cap).unwrap_or(i64::MAX)
+    }
 }

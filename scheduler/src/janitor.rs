@@ -1,5 +1,6 @@
 //! Frees jobs whose worker died, removes what dead workers left in Redis, and measures the backlogs.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use common::database;
@@ -18,8 +19,8 @@ const PROMPT: Duration = Duration::from_millis(500);
 /// How often backlogs are measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
-/// How often dead workers are looked for in Redis, and how old their last heartbeat is then, in seconds: six missed.
-const BURY: (Duration, i64) = (Duration::from_secs(10), 30);
+/// How often dead consumers are looked for in Redis, and for how long there was no heartbeat then: six missed.
+const BURY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
 /// Jobs freed in one statement.
 const REAP_BATCH: i64 = 1_000;
@@ -30,7 +31,6 @@ pub(crate) async fn run(context: Context) {
 }
 
 async fn reap(context: &Context) {
-    let lease = LEASE.to_std().unwrap_or_default();
     let mut tick = tokio::time::interval(REAP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // While the database was away nobody could renew a lease: those who live get the time to.
@@ -38,7 +38,7 @@ async fn reap(context: &Context) {
     loop {
         tick.tick().await;
         let asked = Instant::now();
-        let trusted = reachable_since.is_some_and(|since| since.elapsed() > lease);
+        let trusted = reachable_since.is_some_and(|since| since.elapsed() > LEASE);
         match free(context, if trusted { REAP_BATCH } else { 0 }).await {
             // A database that answered late was away for a moment.
             Ok(()) if asked.elapsed() > PROMPT => reachable_since = None,
@@ -58,7 +58,7 @@ async fn reap(context: &Context) {
 
 async fn free(context: &Context, limit: i64) -> common::Result<()> {
     let mut tx = database::platform(&context.pool).await?;
-    let orphans = dispatch::reap(&mut tx, limit, context.clock.now()).await?;
+    let orphans = dispatch::reap(&mut tx, limit).await?;
     tx.commit().await?;
     for orphan in &orphans {
         tracing::warn!(job.id = %orphan.id, job.kind = orphan.kind, "its worker stopped answering; the job is free again");
@@ -70,18 +70,39 @@ async fn free(context: &Context, limit: i64) -> common::Result<()> {
     Ok(())
 }
 
+/// Heartbeats are compared with what they were, not with the time: consumers write them by their own clocks.
 async fn bury(context: &Context) {
+    let mut seen: HashMap<(QueueName, String), (String, Instant)> = HashMap::new();
     loop {
+        let mut fresh = HashMap::new();
         for queue in QueueName::ALL {
-            let before = context.clock.now().timestamp() - BURY.1;
-            match context.dispatch.bury(queue, before).await {
-                Ok(0) => {}
+            let Ok(heartbeats) = context.dispatch.heartbeats(queue).await else {
+                continue;
+            };
+            let mut dead = Vec::new();
+            for (consumer, heartbeat) in heartbeats {
+                let before = seen.remove(&(queue, consumer.clone()));
+                let since = match before {
+                    Some((same, since)) if same == heartbeat => since,
+                    _ => Instant::now(),
+                };
+                if since.elapsed() > BURY.1 {
+                    dead.push((consumer, heartbeat));
+                } else {
+                    fresh.insert((queue, consumer), (heartbeat, since));
+                }
+            }
+            if dead.is_empty() {
+                continue;
+            }
+            match context.dispatch.bury(queue, &dead).await {
                 Ok(count) => {
                     tracing::info!(%queue, count, "what dead consumers left in Redis is removed");
                 }
-                Err(error) => tracing::debug!(%error, %queue, "dead consumers not looked for"),
+                Err(error) => tracing::debug!(%error, %queue, "dead consumers not removed"),
             }
         }
+        seen = fresh;
         tokio::time::sleep(BURY.0).await;
     }
 }

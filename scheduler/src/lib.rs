@@ -6,6 +6,8 @@ mod dispatcher;
 mod janitor;
 mod operations;
 pub mod schedule;
+mod shares;
+mod window;
 
 use std::sync::Arc;
 

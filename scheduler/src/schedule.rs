@@ -56,7 +56,8 @@ pub(crate) async fn run(context: Context) {
         let mut rest = LONGEST_REST;
         for (schedule, done) in SCHEDULES.iter().zip(&mut done) {
             let tick = schedule.tick_before(now);
-            if tick > *done {
+            // Not only later ones: the clock may be set back, over ticks that were left out when it was set ahead.
+            if tick != *done {
                 match enqueue(&context, schedule, tick).await {
                     Ok(()) => *done = tick,
                     Err(error) => {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
-use chrono::{DateTime, Utc};
 use common::database::jobs::run::{self, ClaimedJob};
-use common::{Clock, database, queue};
+use common::{database, queue};
 use sqlx::PgPool;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,8 +16,8 @@ use crate::runner::RENEW_EVERY;
 #[derive(Debug)]
 struct Held {
     attempt: i32,
+    /// When it was claimed or last renewed: the lease counts from then.
     since: Instant,
-    until: DateTime<Utc>,
     lost: CancellationToken,
 }
 
@@ -27,32 +27,23 @@ type Table = Mutex<HashMap<Uuid, Held>>;
 #[derive(Clone)]
 pub struct Leases {
     table: Arc<Table>,
-    clock: Clock,
 }
 
 impl Leases {
     /// Begins to renew the leases of `worker`, until the last clone is dropped. `pool` is its own: work that uses up all
     /// other connections must not cost the leases.
-    pub fn keep(pool: PgPool, clock: Clock, worker: String) -> Self {
+    pub fn keep(pool: PgPool, worker: String) -> Self {
         let table: Arc<Table> = Arc::default();
-        tokio::spawn(renew(
-            Renewal {
-                pool,
-                clock: clock.clone(),
-                worker,
-            },
-            Arc::downgrade(&table),
-        ));
-        Self { table, clock }
+        tokio::spawn(renew(Renewal { pool, worker }, Arc::downgrade(&table)));
+        Self { table }
     }
 
-    /// Whether the lease of `job`, as claimed or last renewed, has not run out: by the clock it was set by.
+    /// Whether the lease of `job`, as claimed or last renewed, cannot have run out yet.
     pub fn is_fresh(&self, job: &ClaimedJob) -> bool {
-        let now = self.clock.now();
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table
             .get(&job.id.0)
-            .is_some_and(|held| held.attempt == job.attempt && now < held.until)
+            .is_some_and(|held| held.attempt == job.attempt && held.since.elapsed() < queue::LEASE)
     }
 
     /// Holds the lease of `job` while the answer lives.
@@ -60,8 +51,7 @@ impl Leases {
         let lost = CancellationToken::new();
         let held = Held {
             attempt: job.attempt,
-            since: Instant::now(),
-            until: job.lease_until,
+            since: job.asked_at,
             lost: lost.clone(),
         };
         self.table
@@ -107,7 +97,6 @@ impl Drop for Lease {
 
 struct Renewal {
     pool: PgPool,
-    clock: Clock,
     worker: String,
 }
 
@@ -129,13 +118,13 @@ async fn renew(renewal: Renewal, table: Weak<Table>) {
         if due.is_empty() {
             continue;
         }
-        let until = renewal.clock.now() + queue::LEASE;
-        match renewal.run(&due, until).await {
+        let asked = Instant::now();
+        match renewal.run(&due).await {
             Ok(kept) => {
                 let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
                 for (id, attempt) in due {
                     match table.get_mut(&id).filter(|held| held.attempt == attempt) {
-                        Some(held) if kept.contains(&id) => held.until = until,
+                        Some(held) if kept.contains(&id) => held.since = asked,
                         Some(held) => held.lost.cancel(),
                         None => {}
                     }
@@ -150,9 +139,9 @@ async fn renew(renewal: Renewal, table: Weak<Table>) {
 }
 
 impl Renewal {
-    async fn run(&self, jobs: &[(Uuid, i32)], until: DateTime<Utc>) -> common::Result<Vec<Uuid>> {
+    async fn run(&self, jobs: &[(Uuid, i32)]) -> common::Result<Vec<Uuid>> {
         let mut tx = database::platform_relaxed(&self.pool).await?;
-        let kept = run::renew(&mut tx, jobs, &self.worker, until).await?;
+        let kept = run::renew(&mut tx, jobs, &self.worker).await?;
         tx.commit().await?;
         Ok(kept)
     }

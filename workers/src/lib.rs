@@ -76,7 +76,6 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
     Ok(Context {
         leases: Leases::keep(
             database::connect_lazy(&config.stores.database_url, 1)?,
-            clock.clone(),
             worker.clone(),
         ),
         pool,

@@ -68,7 +68,6 @@ async fn announce(context: Arc<Context>, concurrency: Concurrency, stop: Cancell
             worker: context.worker.clone(),
             concurrency: concurrency.clone(),
             started_at,
-            announced_at: context.clock.now(),
         };
         if let Err(error) = pools::announce(redis, &announcement).await {
             tracing::debug!(%error, "the pools are not announced");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::batch::{BatchLimits, Batcher};
 use common::database::jobs::run::{self, ClaimedJob, Setback};
 use common::database::{self};
-use common::{Error, queue, telemetry};
+use common::{Error, telemetry};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -65,7 +65,7 @@ impl Runner {
         };
         let mut next = claimed.map(Box::new);
         while let Some(job) = next {
-            next = self.run_claimed(&job).await;
+            next = Box::pin(self.run_claimed(&job)).await;
         }
     }
 
@@ -88,9 +88,7 @@ impl Runner {
 
     async fn attempt(&self, job: &ClaimedJob) -> Option<Box<ClaimedJob>> {
         let started = Instant::now();
-        let waited = (self.context.clock.now() - job.run_at)
-            .to_std()
-            .unwrap_or_default();
+        let waited = (job.started_at - job.run_at).to_std().unwrap_or_default();
         metrics::histogram!("relais_job_wait_seconds", "kind" => job.kind.clone()).record(waited);
 
         let lease = self.context.leases.hold(job);
@@ -159,8 +157,7 @@ impl Runner {
                 ("succeeded", None)
             }
             Ok(Outcome::Waiting(rest, reason)) => {
-                let run_at = self.context.clock.now() + rest;
-                self.set_back(job, &Setback::Wait { run_at, reason }).await;
+                self.set_back(job, &Setback::Wait { rest, reason }).await;
                 ("waiting", None)
             }
             Ok(Outcome::Superseded) => ("superseded", None),
@@ -172,15 +169,8 @@ impl Runner {
                     retry_in_ms = rest.as_millis(),
                     "job attempt failed"
                 );
-                let run_at = self.context.clock.now() + rest;
-                self.set_back(
-                    job,
-                    &Setback::Retry {
-                        run_at,
-                        error: &cause,
-                    },
-                )
-                .await;
+                let error = &cause;
+                self.set_back(job, &Setback::Retry { rest, error }).await;
                 ("failed", None)
             }
             Err(JobError::Retry { error, .. } | JobError::Fail(error)) => {
@@ -193,11 +183,9 @@ impl Runner {
     }
 
     async fn set_back(&self, job: &ClaimedJob, setback: &Setback<'_>) {
-        let now = self.context.clock.now();
         let written = async {
             let mut tx = database::platform(&self.context.pool).await?;
-            let held =
-                run::set_back(&mut tx, job, setback, self.context.job_retention, now).await?;
+            let held = run::set_back(&mut tx, job, setback, self.context.job_retention).await?;
             tx.commit().await?;
             Ok::<_, Error>(held)
         };
@@ -212,7 +200,6 @@ impl Runner {
     /// The job rests among the dead, with what its kind does then, in one commit.
     async fn give_up(&self, job: &ClaimedJob, error: &str) {
         let written = async {
-            let now = self.context.clock.now();
             let mut tx = match job.business_id {
                 Some(business_id) => database::business(&self.context.pool, business_id).await?,
                 None => database::platform(&self.context.pool).await?,
@@ -222,7 +209,6 @@ impl Runner {
                 job,
                 &Setback::Dead { error },
                 self.context.job_retention,
-                now,
             )
             .await?;
             let follow = if held {
@@ -254,9 +240,8 @@ impl Runner {
 
 /// Claims many at once. A claim lost in a crash is found by its lease, so its commit does not wait for the disk.
 async fn claim(context: Arc<Context>, ids: Vec<Uuid>) -> common::Result<Vec<Option<ClaimedJob>>> {
-    let now = context.clock.now();
     let mut tx = database::platform_relaxed(&context.pool).await?;
-    let claimed = run::claim(&mut tx, &ids, &context.worker, now + queue::LEASE, now).await?;
+    let claimed = run::claim(&mut tx, &ids, &context.worker).await?;
     tx.commit().await?;
     let mut claimed: std::collections::HashMap<Uuid, ClaimedJob> =
         claimed.into_iter().map(|job| (job.id.0, job)).collect();
@@ -265,8 +250,7 @@ async fn claim(context: Arc<Context>, ids: Vec<Uuid>) -> common::Result<Vec<Opti
 
 async fn succeed(context: Arc<Context>, ended: Vec<Ended>) -> common::Result<Vec<bool>> {
     let mut tx = database::platform(&context.pool).await?;
-    let held =
-        run::succeed_many(&mut tx, &ended, context.job_retention, context.clock.now()).await?;
+    let held = run::succeed_many(&mut tx, &ended, context.job_retention).await?;
     tx.commit().await?;
     let held: std::collections::HashSet<Uuid> = held.into_iter().collect();
     Ok(ended.iter().map(|(id, ..)| held.contains(id)).collect())

@@ -1,6 +1,8 @@
 //! A job before it has a row.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -109,20 +111,28 @@ impl NewJob {
         self
     }
 
-    /// When the dispatcher may take the row: at its time, or once its creator had the time to push it.
-    pub fn dispatch_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.run_at
-            .filter(|run_at| *run_at > now)
-            .unwrap_or(now + HANDOFF)
+    /// How long it must wait, counted from `now`. Rows get it as such, not the time: their clock is the database's.
+    pub fn rest(&self, now: DateTime<Utc>) -> Duration {
+        let rest = self
+            .run_at
+            .and_then(|run_at| (run_at - now).to_std().ok())
+            .unwrap_or_default();
+        // As exact as PostgreSQL's intervals are.
+        Duration::from_micros(u64::try_from(rest.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// How long the dispatcher leaves the row alone: until its time, or as long as its creator needs to push it.
+    pub fn dispatch_rest(&self, now: DateTime<Utc>) -> Duration {
+        let rest = self.rest(now);
+        if rest.is_zero() { HANDOFF } else { rest }
     }
 
     pub(crate) fn enqueued(&self, now: DateTime<Utc>) -> Enqueued {
         Enqueued {
             id: self.id,
             queue: self.queue,
-            due: self
-                .run_at
-                .is_none_or(|run_at| run_at <= now + TimeDelta::milliseconds(1)),
+            business_id: self.business_id,
+            due: self.rest(now) <= Duration::from_millis(1),
         }
     }
 }
@@ -134,6 +144,8 @@ pub struct Enqueued {
     pub id: JobId,
     /// Where it waits.
     pub queue: QueueName,
+    /// Whose work it is.
+    pub business_id: Option<BusinessId>,
     /// Whether it may run now; the others are the dispatcher's, at their time.
     pub due: bool,
 }

@@ -18,7 +18,9 @@ pub use job::{Enqueued, Job, NewJob};
 pub use names::QueueName;
 pub use push::Dispatch;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::database::jobs as rows;
@@ -27,13 +29,13 @@ use crate::error::Result;
 /// How long the dispatcher leaves a row alone that its creator is about to push itself.
 ///
 /// A push takes about a millisecond; a creator that died in between costs its job this much.
-pub const HANDOFF: TimeDelta = TimeDelta::milliseconds(100);
+pub const HANDOFF: Duration = Duration::from_millis(100);
 
 /// How long a dispatched row may wait for a worker to claim it before it is offered again.
-pub const REDISPATCH_AFTER: TimeDelta = TimeDelta::seconds(2);
+pub const REDISPATCH_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a claim holds without renewal. With the dispatcher's tick it bounds how long a dead worker's jobs rest: 3 s.
-pub const LEASE: TimeDelta = TimeDelta::milliseconds(2_400);
+pub const LEASE: Duration = Duration::from_millis(2_400);
 
 /// Inserts `job` in the caller's transaction; `None` where a kept job already has its key.
 ///

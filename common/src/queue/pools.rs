@@ -1,19 +1,41 @@
 //! Who serves which queues: worker processes announce it, the dispatcher sizes its windows by it, people read it.
+//!
+//! How old an announcement is goes by Redis's clock: those of two machines may differ by more than an announcement lasts.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use fred::clients::Client;
-use fred::interfaces::HashesInterface;
+use fred::interfaces::LuaInterface;
 
 use super::QueueName;
 use crate::error::Result;
 
-/// The hash of announcements: a field a worker process.
-const POOLS_KEY: &str = "relais:pools";
+/// The hash of announcements, a field a worker process, and the sorted set of when each was made.
+const KEYS: [&str; 2] = ["{relais:pools}", "{relais:pools}:announced"];
 
-/// How old an announcement may be: several times the workers' interval.
+/// How long an announcement lasts: several times the workers' interval.
 const STALE_SECONDS: i64 = 10;
+
+const ANNOUNCE: &str = r#"
+redis.call("HSET", KEYS[1], ARGV[1], ARGV[2])
+return redis.call("ZADD", KEYS[2], redis.call("TIME")[1], ARGV[1])
+"#;
+
+const RETRACT: &str = r#"
+redis.call("HDEL", KEYS[1], ARGV[1])
+return redis.call("ZREM", KEYS[2], ARGV[1])
+"#;
+
+/// Forgets what is stale; answers the rest.
+const LIST: &str = r#"
+local stale = redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", redis.call("TIME")[1] - ARGV[1])
+for _, worker in ipairs(stale) do
+    redis.call("HDEL", KEYS[1], worker)
+    redis.call("ZREM", KEYS[2], worker)
+end
+return redis.call("HVALS", KEYS[1])
+"#;
 
 /// What a worker process announces every two seconds.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -22,38 +44,29 @@ pub struct Pools {
     pub worker: String,
     /// Jobs it runs at once, by queue.
     pub concurrency: HashMap<QueueName, usize>,
-    /// When it started.
+    /// When it started, by its own clock.
     pub started_at: DateTime<Utc>,
-    /// When it said so.
-    pub announced_at: DateTime<Utc>,
 }
 
 /// Announces `pools`.
 pub async fn announce(redis: &Client, pools: &Pools) -> Result<()> {
     let value = serde_json::to_string(pools).expect("plain data always encodes");
-    let _: i64 = redis
-        .hset(POOLS_KEY, (pools.worker.as_str(), value))
-        .await?;
+    let args = vec![pools.worker.clone(), value];
+    let _: i64 = redis.eval(ANNOUNCE, KEYS.to_vec(), args).await?;
     Ok(())
 }
 
 /// Takes an announcement back.
 pub async fn retract(redis: &Client, worker: &str) -> Result<()> {
-    let _: i64 = redis.hdel(POOLS_KEY, worker).await?;
+    let _: i64 = redis.eval(RETRACT, KEYS.to_vec(), worker).await?;
     Ok(())
 }
 
-/// The processes that announced themselves lately; forgets the others.
-pub async fn list(redis: &Client, now: DateTime<Utc>) -> Result<Vec<Pools>> {
-    let all: HashMap<String, String> = redis.hgetall(POOLS_KEY).await?;
-    let mut fresh = Vec::with_capacity(all.len());
-    for (worker, value) in all {
-        match serde_json::from_str::<Pools>(&value) {
-            Ok(pools) if (now - pools.announced_at).num_seconds() < STALE_SECONDS => {
-                fresh.push(pools);
-            }
-            _ => retract(redis, &worker).await?,
-        }
-    }
-    Ok(fresh)
+/// The processes that announced themselves lately. What does not read is another version's, and left out.
+pub async fn list(redis: &Client) -> Result<Vec<Pools>> {
+    let all: Vec<String> = redis.eval(LIST, KEYS.to_vec(), STALE_SECONDS).await?;
+    Ok(all
+        .iter()
+        .filter_map(|value| serde_json::from_str(value).ok())
+        .collect())
 }

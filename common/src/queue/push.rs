@@ -1,19 +1,29 @@
 //! Offering jobs to Redis.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fred::clients::Client;
-use fred::interfaces::{ClientLike, ListInterface, PubsubInterface};
+use fred::interfaces::{ClientLike, ListInterface, PubsubInterface, SortedSetsInterface};
 use uuid::Uuid;
 
 use super::script::Scripts;
 use super::{Enqueued, QueueName};
 use crate::error::Result;
 
-/// How long a queue's list may be for a creator to push its job itself.
+/// How long a queue's list may be for a creator to append its job itself.
 ///
-/// A longer list means a backlog: then only the dispatcher, which is fair to all businesses, adds to it.
-const EXPRESS: usize = 16;
+/// A longer list means a backlog: then only the dispatcher, which is fair to all businesses, appends to it.
+const SHORT: usize = 16;
+
+/// While there is a backlog a creator may still put one job of a business ahead of it, so often: a business that has little
+/// to do does not notice the backlog of another, and one that has much gains nothing.
+const AHEAD_EVERY: Duration = Duration::from_millis(50);
+
+/// Jobs put ahead of the list by creators, of all businesses, in [`AHEAD_EVERY`]. They are last in, first out: beyond this
+/// the dispatcher keeps their order.
+const AHEAD_AT_ONCE: usize = 64;
 
 /// The channel the dispatcher listens on: somebody's push was refused.
 pub const DISPATCH_CHANNEL: &str = "relais:dispatch";
@@ -42,22 +52,21 @@ impl Dispatch {
     /// Offers jobs whose rows are committed, those that are due. Best effort: what is not taken, the dispatcher finds.
     pub async fn push(&self, jobs: &[Enqueued]) {
         for queue in QueueName::ALL {
-            let due: Vec<Uuid> = jobs
+            let due: Vec<&Enqueued> = jobs
                 .iter()
                 .filter(|job| job.due && job.queue == queue)
-                .map(|job| job.id.0)
                 .collect();
             if !due.is_empty() {
-                self.push_express(queue, &due).await;
+                self.push_to(queue, &due).await;
             }
         }
     }
 
-    async fn push_express(&self, queue: QueueName, ids: &[Uuid]) {
+    async fn push_to(&self, queue: QueueName, jobs: &[&Enqueued]) {
         // More than the list may hold are not even offered.
-        let offered = &ids[..ids.len().min(EXPRESS)];
-        match self.offer(queue, offered, EXPRESS).await {
-            Ok(taken) if taken == ids.len() => {}
+        let offered = &jobs[..jobs.len().min(SHORT)];
+        match self.push_few(queue, offered).await {
+            Ok(taken) if taken == jobs.len() => {}
             Ok(_) => {
                 let woken: Result<i64, _> =
                     self.redis.publish(DISPATCH_CHANNEL, queue.as_str()).await;
@@ -71,32 +80,56 @@ impl Dispatch {
         }
     }
 
-    /// Offers `ids` to a queue while its list is shorter than `longest`; answers how many of them, from the first, it took.
-    pub async fn offer(&self, queue: QueueName, ids: &[Uuid], longest: usize) -> Result<usize> {
-        let name = queue.redis_name();
-        let keys = vec![format!("{name}:active"), format!("{name}:data")];
+    /// Answers how many were taken.
+    async fn push_few(&self, queue: QueueName, jobs: &[&Enqueued]) -> Result<usize> {
+        let keys = Keys::of(queue);
         let mut args = vec![
-            longest.to_string(),
-            format!("{name}:meta"),
+            keys.meta,
             wake_channel(queue),
+            SHORT.to_string(),
+            format!("{}:ahead", queue.redis_name()),
+            AHEAD_EVERY.as_millis().to_string(),
+            AHEAD_AT_ONCE.to_string(),
         ];
-        for id in ids {
+        for job in jobs {
             args.push(task_id());
-            args.push(serde_json::Value::from(id.to_string()).to_string());
+            args.push(payload(job.id.0));
+            let lane = job
+                .business_id
+                .map_or_else(Uuid::max, |business| business.0);
+            args.push(lane.to_string());
         }
         Ok(self
             .scripts
             .push
-            .evalsha_with_reload(&self.redis, keys, args)
+            .evalsha_with_reload(&self.redis, vec![keys.active, keys.data], args)
             .await?)
     }
 
-    /// How many tasks wait in a queue's list.
-    pub async fn length(&self, queue: QueueName) -> Result<usize> {
-        Ok(self
-            .redis
-            .llen(format!("{}:active", queue.redis_name()))
-            .await?)
+    /// Puts tasks into a queue's list, for the dispatcher: at the end, or, those that are ahead, before the task `pivot`.
+    pub async fn offer(&self, queue: QueueName, tasks: &[Task], pivot: Option<&str>) -> Result<()> {
+        let keys = Keys::of(queue);
+        let mut args = vec![
+            keys.meta,
+            wake_channel(queue),
+            pivot.unwrap_or_default().to_owned(),
+        ];
+        for task in tasks {
+            args.push(task.id.clone());
+            args.push(payload(task.job_id));
+            args.push(if task.ahead { "1" } else { "0" }.to_owned());
+        }
+        let _: i64 = self
+            .scripts
+            .offer
+            .evalsha_with_reload(&self.redis, vec![keys.active, keys.data], args)
+            .await?;
+        Ok(())
+    }
+
+    /// The ids of the tasks in a queue's list, first to last.
+    pub async fn list(&self, queue: QueueName) -> Result<Vec<String>> {
+        Ok(self.redis.lrange(Keys::of(queue).active, 0, -1).await?)
     }
 
     /// Removes what Redis keeps of ended tasks; returns those that are not acknowledged yet.
@@ -117,16 +150,29 @@ impl Dispatch {
             .await?)
     }
 
-    /// Removes workers whose last heartbeat was before `unix_seconds`, and what they held; returns how many.
-    pub async fn bury(&self, queue: QueueName, unix_seconds: i64) -> Result<usize> {
+    /// The consumers of a queue and their last heartbeats, each by its own clock: to be compared for equality.
+    pub async fn heartbeats(&self, queue: QueueName) -> Result<HashMap<String, String>> {
+        let key = format!("{}:workers", queue.redis_name());
+        let all: Vec<(String, String)> = self
+            .redis
+            .zrange(key, 0, -1, None, false, None, true)
+            .await?;
+        Ok(all.into_iter().collect())
+    }
+
+    /// Removes consumers whose last heartbeat is still the one given, and what they held; returns how many.
+    pub async fn bury(&self, queue: QueueName, consumers: &[(String, String)]) -> Result<usize> {
         let name = queue.redis_name();
         let keys = vec![format!("{name}:workers"), format!("{name}:data")];
-        let args = vec![
-            unix_seconds.to_string(),
+        let mut args = vec![
             format!("{name}:inflight"),
             format!("{name}:meta"),
             format!("{name}:workers:metadata"),
         ];
+        for (consumer, heartbeat) in consumers {
+            args.push(consumer.clone());
+            args.push(heartbeat.clone());
+        }
         Ok(self
             .scripts
             .bury
@@ -152,6 +198,51 @@ impl Dispatch {
 /// The channel a queue's workers listen on.
 pub fn wake_channel(queue: QueueName) -> String {
     format!("relais:wake:{queue}")
+}
+
+/// A job on its way to a worker.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its id in Redis, of this offer alone.
+    pub id: String,
+    /// The job it carries.
+    pub job_id: Uuid,
+    /// Whether it goes ahead of the list.
+    pub ahead: bool,
+}
+
+impl Task {
+    /// A task with an id of its own.
+    pub fn new(job_id: Uuid, ahead: bool) -> Self {
+        Self {
+            id: task_id(),
+            job_id,
+            ahead,
+        }
+    }
+}
+
+/// The keys of apalis-redis that a task lies under.
+struct Keys {
+    active: String,
+    data: String,
+    meta: String,
+}
+
+impl Keys {
+    fn of(queue: QueueName) -> Self {
+        let name = queue.redis_name();
+        Self {
+            active: format!("{name}:active"),
+            data: format!("{name}:data"),
+            meta: format!("{name}:meta"),
+        }
+    }
+}
+
+/// What a task carries: the job's id, as JSON.
+fn payload(job_id: Uuid) -> String {
+    format!("\"{job_id}\"")
 }
 
 /// apalis-redis wants ULIDs: a UUIDv7's 128 bits in its alphabet.

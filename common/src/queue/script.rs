@@ -6,24 +6,60 @@
 
 use fred::types::scripts::Script;
 
-/// Offers jobs to a queue while its list is short.
+/// Takes a creator's jobs: at the end of a short list; else, one of a business now and then, ahead of it.
 ///
 /// - `KEYS`: active list, data hash
-/// - `ARGV`: longest list, meta key prefix, wake channel, then pairs of task id and payload
+/// - `ARGV`: meta key prefix, wake channel, how long a short list is, key prefix of who went ahead, for how many milliseconds
+///   that counts, how many may go ahead meanwhile, then triples of task id, payload and lane
 ///
-/// Answers how many of the pairs, from the first, were taken.
+/// Answers how many were taken.
 pub(super) const PUSH: &str = r#"
-local room = tonumber(ARGV[1]) - redis.call("LLEN", KEYS[1])
+local length = redis.call("LLEN", KEYS[1])
+local ahead = nil
 local taken = 0
-for i = 4, #ARGV, 2 do
-    if taken >= room then break end
-    redis.call("HSET", KEYS[2], ARGV[i], ARGV[i + 1])
-    redis.call("HSET", ARGV[2] .. ":" .. ARGV[i], "attempts", 0, "max_attempts", 1, "status", "Pending")
-    redis.call("RPUSH", KEYS[1], ARGV[i])
-    taken = taken + 1
+for i = 7, #ARGV, 3 do
+    local place = nil
+    if length < tonumber(ARGV[3]) then
+        place = "RPUSH"
+    else
+        ahead = ahead or tonumber(redis.call("GET", ARGV[4]) or 0)
+        if ahead < tonumber(ARGV[6]) and redis.call("SET", ARGV[4] .. ":" .. ARGV[i + 2], 1, "NX", "PX", ARGV[5]) then
+            place = "LPUSH"
+            ahead = redis.call("INCR", ARGV[4])
+            if ahead == 1 then redis.call("PEXPIRE", ARGV[4], ARGV[5]) end
+        end
+    end
+    if place then
+        redis.call("HSET", KEYS[2], ARGV[i], ARGV[i + 1])
+        redis.call("HSET", ARGV[1] .. ":" .. ARGV[i], "attempts", 0, "max_attempts", 1, "status", "Pending")
+        redis.call(place, KEYS[1], ARGV[i])
+        length = length + 1
+        taken = taken + 1
+    end
 end
-if taken > 0 then redis.call("PUBLISH", ARGV[3], taken) end
+if taken > 0 then redis.call("PUBLISH", ARGV[2], taken) end
 return taken
+"#;
+
+/// Takes the dispatcher's jobs, which it has counted.
+///
+/// - `KEYS`: active list, data hash
+/// - `ARGV`: meta key prefix, wake channel, the task before which those ahead go (gone: at the front), then triples of task
+///   id, payload and whether it goes ahead
+pub(super) const OFFER: &str = r#"
+local front = {}
+for i = 4, #ARGV, 3 do
+    redis.call("HSET", KEYS[2], ARGV[i], ARGV[i + 1])
+    redis.call("HSET", ARGV[1] .. ":" .. ARGV[i], "attempts", 0, "max_attempts", 1, "status", "Pending")
+    if ARGV[i + 2] == "0" then
+        redis.call("RPUSH", KEYS[1], ARGV[i])
+    elseif redis.call("LINSERT", KEYS[1], "BEFORE", ARGV[3], ARGV[i]) <= 0 then
+        table.insert(front, ARGV[i])
+    end
+end
+for i = #front, 1, -1 do redis.call("LPUSH", KEYS[1], front[i]) end
+redis.call("PUBLISH", ARGV[2], 1)
+return 0
 "#;
 
 /// Removes what apalis-redis keeps of ended tasks, which is everything, for ever.
@@ -45,30 +81,36 @@ end
 return left
 "#;
 
-/// Removes workers that stopped answering, with the tasks they held: PostgreSQL still has the jobs.
+/// Removes consumers that stopped answering, with the tasks they held: PostgreSQL still has the jobs.
 ///
-/// - `KEYS`: workers set, data hash
-/// - `ARGV`: the time before which a heartbeat is too old, in-flight key prefix, meta key prefix, workers' metadata prefix
+/// - `KEYS`: consumers set, data hash
+/// - `ARGV`: in-flight key prefix, meta key prefix, consumers' metadata prefix, then pairs of a consumer and its last heartbeat:
+///   who gave another since is left alone
 ///
-/// Answers how many workers were removed.
+/// Answers how many consumers were removed.
 pub(super) const BURY: &str = r#"
-local dead = redis.call("ZRANGEBYSCORE", KEYS[1], 0, ARGV[1], "LIMIT", 0, 50)
-for _, worker in ipairs(dead) do
-    local inflight = ARGV[2] .. ":" .. worker
-    for _, id in ipairs(redis.call("SMEMBERS", inflight)) do
-        redis.call("HDEL", KEYS[2], id)
-        redis.call("DEL", ARGV[3] .. ":" .. id)
+local buried = 0
+for i = 4, #ARGV, 2 do
+    local worker = ARGV[i]
+    if redis.call("ZSCORE", KEYS[1], worker) == ARGV[i + 1] then
+        local inflight = ARGV[1] .. ":" .. worker
+        for _, id in ipairs(redis.call("SMEMBERS", inflight)) do
+            redis.call("HDEL", KEYS[2], id)
+            redis.call("DEL", ARGV[2] .. ":" .. id)
+        end
+        redis.call("DEL", inflight, ARGV[3] .. ":" .. worker)
+        redis.call("ZREM", KEYS[1], worker)
+        buried = buried + 1
     end
-    redis.call("DEL", inflight, ARGV[4] .. ":" .. worker)
-    redis.call("ZREM", KEYS[1], worker)
 end
-return #dead
+return buried
 "#;
 
 /// The scripts, hashed once.
 #[derive(Clone)]
 pub(super) struct Scripts {
     pub(super) push: Script,
+    pub(super) offer: Script,
     pub(super) forget: Script,
     pub(super) bury: Script,
 }
@@ -77,6 +119,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             push: Script::from_lua(PUSH),
+            offer: Script::from_lua(OFFER),
             forget: Script::from_lua(FORGET),
             bury: Script::from_lua(BURY),
         }

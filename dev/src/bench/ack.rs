@@ -166,6 +166,7 @@ async fn beside(platform: &Platform) -> std::io::Result<(SocketAddr, SocketAddr)
                 let due = jobs.iter().map(|job| Enqueued {
                     id: job.id,
                     queue: job.queue,
+                    business_id: job.business_id,
                     due: true,
                 });
                 let due: Vec<Enqueued> = due.collect();

@@ -711,10 +711,9 @@ async fn a_turn_the_model_refuses_says_why_holds_up_no_other_and_can_be_revived(
     delivered(&platform, 1).await;
 
     let mut tx = common::database::platform(&platform.pool).await.unwrap();
-    let now = platform.clock.now();
     let id = common::domain::JobId(refused.0);
     assert!(
-        common::database::jobs::view::revive(&mut tx, id, 3, now)
+        common::database::jobs::view::revive(&mut tx, id, 3)
             .await
             .unwrap()
     );

@@ -136,7 +136,7 @@ async fn a_dead_job_runs_again_when_revived_and_a_waiting_one_can_be_called_off(
     let now = platform.clock.now();
     let mut tx = database::platform(&platform.pool).await.unwrap();
     assert!(
-        database::jobs::view::revive(&mut tx, dead, 3, now)
+        database::jobs::view::revive(&mut tx, dead, 3)
             .await
             .unwrap()
     );

@@ -83,6 +83,7 @@ pub(super) fn push<'a>(
         .map(|(job, _)| Enqueued {
             id: job.id,
             queue: job.queue,
+            business_id: job.business_id,
             due: true,
         })
         .collect();

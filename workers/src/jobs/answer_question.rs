@@ -91,7 +91,7 @@ async fn commit(
     let now = context.clock.now();
     let mut tx = database::business(&context.pool, business_id).await?;
     turns::insert_model_call(&mut tx, business_id, job.id, &call, now).await?;
-    if !run::succeed(&mut tx, job, Some(&result), context.job_retention, now).await? {
+    if !run::succeed(&mut tx, job, Some(&result), context.job_retention).await? {
         return Ok(Outcome::Superseded);
     }
     tx.commit().await?;

@@ -88,7 +88,7 @@ impl Handler for DeliverMessage {
     /// What is not sent never will be, unless a person revives the job; the chat's next answer may go.
     async fn give_up(
         self,
-        context: &Context,
+        _: &Context,
         _: &ClaimedJob,
         error: &str,
         conn: &mut PgConnection,
@@ -102,7 +102,7 @@ impl Handler for DeliverMessage {
         deliveries::mark_dead(conn, self.business_id, self.message_id).await?;
         deliveries::mark_message(conn, self.business_id, self.message_id, status, Some(error))
             .await?;
-        release_next(&self, context, conn).await
+        release_next(&self, conn).await
     }
 }
 
@@ -203,16 +203,9 @@ impl Sending<'_> {
         } = *self.work;
         turns::lock_chat(&mut tx, business_id, chat_id).await?;
         deliveries::mark_message(&mut tx, business_id, message_id, "sent", None).await?;
-        let follow = release_next(self.work, self.context, &mut tx).await?;
+        let follow = release_next(self.work, &mut tx).await?;
         // The message went out whoever holds the lease now: keep the record of it.
-        run::succeed(
-            &mut tx,
-            self.job,
-            None,
-            self.context.job_retention,
-            self.context.clock.now(),
-        )
-        .await?;
+        run::succeed(&mut tx, self.job, None, self.context.job_retention).await?;
         tx.commit().await?;
         Ok(Outcome::Committed { follow, next: None })
     }
@@ -220,15 +213,14 @@ impl Sending<'_> {
 
 async fn release_next(
     work: &DeliverMessage,
-    context: &Context,
     conn: &mut PgConnection,
 ) -> common::Result<Vec<Enqueued>> {
-    let next =
-        deliveries::release_next(conn, work.business_id, work.chat_id, context.clock.now()).await?;
+    let next = deliveries::release_next(conn, work.business_id, work.chat_id).await?;
     Ok(next
         .map(|id| Enqueued {
             id,
             queue: DeliverMessage::QUEUE,
+            business_id: Some(work.business_id),
             due: true,
         })
         .into_iter()

@@ -152,7 +152,7 @@ impl Ingestion<'_> {
             marked => marked?,
         }
         chunks::replace(&mut tx, business_id, document_id, embedder.model(), &new).await?;
-        if !run::succeed(&mut tx, job, None, context.job_retention, now).await? {
+        if !run::succeed(&mut tx, job, None, context.job_retention).await? {
             return Ok(Outcome::Superseded);
         }
         tx.commit().await?;
@@ -179,7 +179,7 @@ impl Ingestion<'_> {
             Err(Error::NotFound(_)) => return Ok(Outcome::Finished(None)),
             marked => marked?,
         }
-        if !run::succeed(&mut tx, job, None, context.job_retention, now).await? {
+        if !run::succeed(&mut tx, job, None, context.job_retention).await? {
             return Ok(Outcome::Superseded);
         }
         tx.commit().await?;

@@ -123,7 +123,8 @@ async fn see_to_turn(
     if let Some(job_id) = chat.turn_job_id {
         let state = receive::turn_state(conn, business_id, job_id).await?;
         if state.is_some_and(|state| !state.is_final()) {
-            receive::postpone_turn(conn, business_id, job_id, run_at).await?;
+            let rest = (run_at - now).to_std().unwrap_or_default();
+            receive::postpone_turn(conn, business_id, job_id, rest).await?;
             return Ok(Turn::Kept(Some(job_id)));
         }
     }
@@ -138,6 +139,6 @@ async fn see_to_turn(
     if run_at > now {
         return Ok(Turn::Due(turn));
     }
-    let claimed = run::claim_inserted(conn, turn.id, &context.worker, queue::LEASE, now).await?;
+    let claimed = run::claim_inserted(conn, turn.id, &context.worker).await?;
     Ok(claimed.map_or(Turn::Due(turn), |claimed| Turn::Here(Box::new(claimed))))
 }

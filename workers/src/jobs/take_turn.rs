@@ -72,8 +72,7 @@ impl Handler for TakeTurn {
         let Some(chat) = chat.filter(|chat| chat.turn_job_id == Some(job.id)) else {
             return Ok(Vec::new());
         };
-        let began = job.lease_until - queue::LEASE;
-        turns::mark_failed(conn, business_id, chat_id, job.id, began, error).await?;
+        turns::mark_failed(conn, business_id, chat_id, job.id, job.started_at, error).await?;
         let now = context.clock.now();
         let since = turns::waiting_since(conn, business_id, chat_id).await?;
         let turn = match since {
@@ -222,7 +221,7 @@ impl Turn<'_> {
         };
         let turn_id = turn.map(|turn| turn.id);
         receive::update_chat(&mut tx, business_id, chat_id, last_seq, turn_id, since, now).await?;
-        if !run::succeed(&mut tx, job, None, context.job_retention, now).await? {
+        if !run::succeed(&mut tx, job, None, context.job_retention).await? {
             return Ok(Outcome::Superseded);
         }
         tx.commit().await?;
@@ -297,8 +296,7 @@ impl Turn<'_> {
             return Ok(enqueued.map(Delivery::Behind));
         }
         // The first try is made in this slot: no second trip through Redis between an answer and its reader.
-        let claimed =
-            run::claim_inserted(conn, delivery.id, &context.worker, queue::LEASE, now).await?;
+        let claimed = run::claim_inserted(conn, delivery.id, &context.worker).await?;
         Ok(claimed.map(|claimed| Delivery::Here(Box::new(claimed))))
     }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::{BusinessId, ChatId, DeliveryId, JobId, MessageId};
 use crate::error::Result;
+use crate::queue::HANDOFF;
 
 /// Writes the parts of an answer, to be sent by `job_id`.
 pub async fn insert(
@@ -257,11 +258,10 @@ pub async fn release_next(
     conn: &mut PgConnection,
     business_id: BusinessId,
     chat_id: ChatId,
-    now: DateTime<Utc>,
 ) -> Result<Option<JobId>> {
     let job_id = sqlx::query_scalar!(
         r#"
-        UPDATE jobs SET run_at = $3, dispatch_at = $3::timestamptz + interval '100 milliseconds'
+        UPDATE jobs SET run_at = statement_timestamp(), dispatch_at = statement_timestamp() + $3::interval
         WHERE business_id = $1 AND state = 'queued' AND id = (
             SELECT job_id FROM deliveries
             WHERE business_id = $1 AND chat_id = $2 AND state = 'pending' ORDER BY seq, part LIMIT 1
@@ -270,7 +270,7 @@ pub async fn release_next(
         "#,
         business_id as _,
         chat_id as _,
-        now,
+        HANDOFF as _,
     )
     .fetch_optional(conn)
     .await?;

@@ -1,5 +1,7 @@
 //! Writing what a contact sent into their chat.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -192,21 +194,21 @@ pub async fn turn_state(
     Ok(state)
 }
 
-/// Moves a turn that has not begun to `run_at`: the burst goes on.
+/// Lets a turn that has not begun wait for `rest` from now: the burst goes on.
 pub async fn postpone_turn(
     conn: &mut PgConnection,
     business_id: BusinessId,
     job_id: JobId,
-    run_at: DateTime<Utc>,
+    rest: Duration,
 ) -> Result<()> {
     sqlx::query!(
         r#"
-        UPDATE jobs SET run_at = $3, dispatch_at = $3
+        UPDATE jobs SET run_at = statement_timestamp() + $3::interval, dispatch_at = statement_timestamp() + $3::interval
         WHERE business_id = $1 AND id = $2 AND state = 'queued' AND attempt = 0
         "#,
         business_id as _,
         job_id as _,
-        run_at,
+        rest as _,
     )
     .execute(conn)
     .await?;

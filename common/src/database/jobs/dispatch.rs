@@ -1,5 +1,7 @@
 //! Choosing what Redis is told to do next: fairly across businesses, a bounded batch at a time. As the platform.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -7,38 +9,38 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::queue::{QueueName, REDISPATCH_AFTER};
 
-/// One fair round over the lanes of a queue.
+/// Which lanes of a queue to look at, and how far.
 #[derive(Clone, Copy, Debug)]
-pub struct Round {
+pub struct Look {
     /// Which queue.
     pub queue: QueueName,
-    /// The last lane the round before served: this one begins behind it.
+    /// Only lanes behind this one; [`Uuid::nil`]: from the first.
     pub after_lane: Uuid,
-    /// Lanes looked at, at most.
+    /// Lanes, at most.
     pub lanes: i32,
-    /// Jobs taken, at most.
-    pub jobs: i64,
-    /// Jobs of one lane that may run at once.
-    pub lane_cap: i64,
+    /// Jobs there is room for.
+    pub room: i64,
 }
 
-/// What a round took.
-#[derive(Clone, Debug, Default)]
-pub struct Taken {
-    /// The jobs, interleaved: the first of every lane, as many as its weight, then the next of every lane, and so on.
-    pub jobs: Vec<Uuid>,
-    /// Where the next round begins; [`Uuid::nil`]: from the start.
-    pub after_lane: Uuid,
+/// A lane with waiting jobs.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// Its business, or the last of all ids for the platform.
+    pub id: Uuid,
+    /// Its share, relative to others.
+    pub weight: i16,
+    /// Its jobs that run.
+    pub running: i64,
+    /// Its first due jobs; fewer than there are where [`Self::is_cut`].
+    pub due: Vec<Uuid>,
+    /// Whether more may be due.
+    pub is_cut: bool,
 }
 
-/// Takes a round: at most a lane's weight of due jobs each, and marks them as offered.
+/// The next lanes of a queue, in order of id, each with its first due jobs.
 ///
 /// The lanes are found by skipping along the index, so a backlog of a million in one lane costs no more than one job.
-pub async fn take_round(
-    conn: &mut PgConnection,
-    round: Round,
-    now: DateTime<Utc>,
-) -> Result<Taken> {
+pub async fn list_due(conn: &mut PgConnection, look: Look) -> Result<Vec<Lane>> {
     let rows = sqlx::query!(
         r#"
         WITH RECURSIVE lanes (lane, n) AS (
@@ -55,68 +57,71 @@ pub async fn take_round(
                 ORDER BY lane LIMIT 1
             ) AS next
             WHERE lanes.n < $3
-        ),
-        seen AS (SELECT max(n) AS lanes, (array_agg(lane ORDER BY n DESC))[1] AS last FROM lanes),
-        picked AS MATERIALIZED (
-            SELECT due.id, lanes.lane, (due.rank - 1) / share.weight AS turn, lanes.n
-            FROM lanes
-            CROSS JOIN seen
-            LEFT JOIN businesses ON businesses.id = lanes.lane
-            CROSS JOIN LATERAL (SELECT coalesce(businesses.dispatch_weight, 1) AS weight) AS share
-            CROSS JOIN LATERAL (
-                SELECT count(*) AS running FROM jobs WHERE queue = $1 AND lane = lanes.lane AND state = 'running'
-            ) AS busy
-            CROSS JOIN LATERAL (
-                SELECT waiting.id, row_number() OVER () AS rank
-                FROM (
-                    SELECT id FROM jobs
-                    WHERE queue = $1 AND lane = lanes.lane AND state IN ('queued', 'failed') AND dispatch_at <= $6
-                    ORDER BY priority, dispatch_at, id
-                    LIMIT greatest(0, least(share.weight * ceil($4::bigint / seen.lanes::float8)::bigint, $5 - busy.running))
-                    FOR UPDATE SKIP LOCKED
-                ) AS waiting
-            ) AS due
-            ORDER BY turn, lanes.n
-            LIMIT $4
-        ),
-        marked AS (
-            UPDATE jobs SET dispatch_at = $7 FROM picked WHERE jobs.id = picked.id
-            RETURNING jobs.id
         )
-        SELECT picked.id AS "id?", picked.lane AS "lane?", seen.lanes, seen.last
-        FROM seen
-        LEFT JOIN (picked JOIN marked ON marked.id = picked.id) ON true
-        ORDER BY picked.turn, picked.n
+        SELECT lanes.lane AS "id!", share.weight AS "weight!", busy.running AS "running!", due.ids AS "due!", part.jobs AS "part!"
+        FROM lanes
+        CROSS JOIN (SELECT count(*) AS lanes FROM lanes) AS seen
+        LEFT JOIN businesses ON businesses.id = lanes.lane
+        CROSS JOIN LATERAL (SELECT coalesce(businesses.dispatch_weight, 1::smallint) AS weight) AS share
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS running FROM jobs WHERE queue = $1 AND lane = lanes.lane AND state = 'running'
+        ) AS busy
+        CROSS JOIN LATERAL (
+            SELECT least($4, greatest($5, share.weight * ceil($4::bigint / seen.lanes::float8)::bigint)) AS jobs
+        ) AS part
+        CROSS JOIN LATERAL (
+            SELECT array(
+                SELECT id FROM jobs
+                WHERE queue = $1 AND lane = lanes.lane AND state IN ('queued', 'failed')
+                    AND dispatch_at <= statement_timestamp()
+                ORDER BY priority, dispatch_at, id
+                LIMIT part.jobs
+            ) AS ids
+        ) AS due
+        ORDER BY lanes.lane
         "#,
-        round.queue.as_str(),
-        round.after_lane,
-        round.lanes,
-        round.jobs,
-        round.lane_cap,
-        now,
-        now + REDISPATCH_AFTER,
+        look.queue.as_str(),
+        look.after_lane,
+        look.lanes,
+        look.room,
+        LEAST_OF_A_LANE,
     )
     .fetch_all(conn)
     .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Lane {
+            id: row.id,
+            weight: row.weight,
+            running: row.running,
+            is_cut: i64::try_from(row.due.len()).is_ok_and(|due| due == row.part),
+            due: row.due,
+        })
+        .collect())
+}
 
-    let jobs: Vec<Uuid> = rows.iter().filter_map(|row| row.id).collect();
-    let room_left = i64::try_from(jobs.len()).is_ok_and(|taken| taken < round.jobs);
-    let seen_all = rows
-        .first()
-        .and_then(|row| row.lanes)
-        .is_none_or(|lanes| lanes < round.lanes);
-    let after_lane = if !room_left {
-        // The lanes behind the last one served come next.
-        rows.iter().filter_map(|row| row.lane).max()
-    } else if seen_all {
-        None
-    } else {
-        rows.first().and_then(|row| row.last)
-    };
-    Ok(Taken {
-        jobs,
-        after_lane: after_lane.unwrap_or_default(),
-    })
+/// Jobs of a lane looked at even where many share the room: most of the others may have nothing due.
+const LEAST_OF_A_LANE: i64 = 16;
+
+/// Marks jobs as offered, for [`REDISPATCH_AFTER`]; answers those that were still waiting and due, and that nobody else is
+/// marking.
+pub async fn mark_offered(conn: &mut PgConnection, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        UPDATE jobs SET dispatch_at = statement_timestamp() + $2::interval
+        WHERE id IN (
+            SELECT id FROM jobs
+            WHERE id = ANY($1) AND state IN ('queued', 'failed') AND dispatch_at <= statement_timestamp()
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING id
+        "#,
+        ids,
+        REDISPATCH_AFTER as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// A queue with waiting jobs.
@@ -124,8 +129,8 @@ pub async fn take_round(
 pub struct Waiting {
     /// Its name.
     pub queue: String,
-    /// When its first job may be offered; past: it is due.
-    pub next_at: DateTime<Utc>,
+    /// In how many seconds its first job may be offered; zero or less: it is due.
+    pub due_in: f64,
 }
 
 /// The queues that have waiting jobs and are not paused, with the time of their next. One probe of an index a queue.
@@ -133,7 +138,7 @@ pub async fn list_waiting(conn: &mut PgConnection, queues: &[String]) -> Result<
     let rows = sqlx::query_as!(
         Waiting,
         r#"
-        SELECT queue AS "queue!", next.dispatch_at AS "next_at!"
+        SELECT queue AS "queue!", extract(epoch FROM next.dispatch_at - statement_timestamp())::float8 AS "due_in!"
         FROM unnest($1::text[]) AS queue
         CROSS JOIN LATERAL (
             SELECT dispatch_at FROM jobs
@@ -162,20 +167,19 @@ pub struct Orphan {
 ///
 /// One that had its last attempt is freed too: the worker that claims it sees so, and gives it up with what its kind does
 /// at the end.
-pub async fn reap(conn: &mut PgConnection, limit: i64, now: DateTime<Utc>) -> Result<Vec<Orphan>> {
+pub async fn reap(conn: &mut PgConnection, limit: i64) -> Result<Vec<Orphan>> {
     let rows = sqlx::query_as!(
         Orphan,
         r#"
         UPDATE jobs
-        SET state = 'failed', last_error = 'its worker stopped answering', lease_until = NULL, run_at = least(run_at, $1),
-            dispatch_at = $1
+        SET state = 'failed', last_error = 'its worker stopped answering', lease_until = NULL,
+            run_at = least(run_at, statement_timestamp()), dispatch_at = statement_timestamp()
         WHERE id IN (
-            SELECT id FROM jobs WHERE state = 'running' AND lease_until < $1
-            ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
+            SELECT id FROM jobs WHERE state = 'running' AND lease_until < statement_timestamp()
+            ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
         )
         RETURNING id, kind
         "#,
-        now,
         limit,
     )
     .fetch_all(conn)

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -20,7 +21,10 @@ pub async fn insert(conn: &mut PgConnection, job: &NewJob, now: DateTime<Utc>) -
             id, queue, kind, business_id, args, key, key_expires_at, group_key, run_at, dispatch_at, max_attempts,
             reply_to, request_id, traceparent, created_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        VALUES (
+            $1, $2, $3, $4, $5, $6, $7, $8, statement_timestamp() + $9::interval, statement_timestamp() + $10::interval, $11,
+            $12, $13, $14, $15
+        )
         ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
         "#,
         job.id as _,
@@ -31,8 +35,8 @@ pub async fn insert(conn: &mut PgConnection, job: &NewJob, now: DateTime<Utc>) -
         job.key,
         job.key_expires_at,
         job.group_key,
-        job.run_at.unwrap_or(now),
-        job.dispatch_at(now),
+        job.rest(now) as _,
+        job.dispatch_rest(now) as _,
         job.max_attempts,
         job.reply_to,
         job.request_id,
@@ -139,9 +143,15 @@ async fn insert_rows(
             id, queue, kind, business_id, args, key, key_expires_at, group_key, run_at, dispatch_at, max_attempts,
             reply_to, request_id, traceparent, created_at
         )
-        SELECT *, $15::timestamptz FROM unnest(
+        SELECT
+            id, queue, kind, business_id, args, key, key_expires_at, group_key, statement_timestamp() + rest,
+            statement_timestamp() + dispatch_rest, max_attempts, reply_to, request_id, traceparent, $15::timestamptz
+        FROM unnest(
             $1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::jsonb[], $6::text[], $7::timestamptz[], $8::text[],
-            $9::timestamptz[], $10::timestamptz[], $11::integer[], $12::text[], $13::text[], $14::text[]
+            $9::interval[], $10::interval[], $11::integer[], $12::text[], $13::text[], $14::text[]
+        ) AS job (
+            id, queue, kind, business_id, args, key, key_expires_at, group_key, rest, dispatch_rest, max_attempts, reply_to,
+            request_id, traceparent
         )
         ON CONFLICT DO NOTHING
         RETURNING id
@@ -154,8 +164,8 @@ async fn insert_rows(
         &column!(|job| job.key.as_deref()) as &[Option<&str>],
         &column!(|job| job.key_expires_at) as &[Option<DateTime<Utc>>],
         &column!(|job| job.group_key.as_deref()) as &[Option<&str>],
-        &column!(|job| job.run_at.unwrap_or(now)),
-        &column!(|job| job.dispatch_at(now)),
+        &column!(|job| job.rest(now)) as &[Duration],
+        &column!(|job| job.dispatch_rest(now)) as &[Duration],
         &column!(|job| job.max_attempts),
         &column!(|job| job.reply_to.as_deref()) as &[Option<&str>],
         &column!(|job| job.request_id.as_deref()) as &[Option<&str>],

@@ -1,13 +1,19 @@
 //! Running jobs: claim, renew, end. Every end is guarded by the attempt, the fencing token: one that lost its lease changes nothing.
+//!
+//! Leases and due times are set and read by one clock, the database's: those of two machines may differ by more than a
+//! lease. A holder counts by its own stopwatch from before it asked, so that it never believes in its lease longer than the
+//! database does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::JobState;
 use crate::domain::{BusinessId, JobId};
 use crate::error::Result;
+use crate::queue::LEASE;
 
 /// A job this process may run: the claim.
 #[derive(Clone, Debug)]
@@ -16,8 +22,6 @@ pub struct ClaimedJob {
     pub id: JobId,
     /// What kind.
     pub kind: String,
-    /// The queue it came from.
-    pub queue: String,
     /// Whose work it is; `None`: the platform's own.
     pub business_id: Option<BusinessId>,
     /// Its arguments.
@@ -32,49 +36,55 @@ pub struct ClaimedJob {
     pub request_id: Option<String>,
     /// The trace it continues.
     pub traceparent: Option<String>,
-    /// When it was asked for.
-    pub created_at: DateTime<Utc>,
     /// When it was to run.
     pub run_at: DateTime<Utc>,
-    /// Until when the claim holds unless it is renewed, by the clock of who claimed.
-    pub lease_until: DateTime<Utc>,
+    /// When this attempt began.
+    pub started_at: DateTime<Utc>,
+    /// When the claim was sent, by this process's stopwatch: the lease holds for [`LEASE`] from then, unless it is renewed.
+    pub asked_at: Instant,
 }
-
-/// How far the clocks of two machines may differ: a job that is due by the dispatcher's is not refused by the worker's.
-const CLOCK_SKEW: TimeDelta = TimeDelta::milliseconds(250);
 
 /// Claims those of `ids` that wait and are due, for `worker`. The others run elsewhere, ended, are not due, or their
 /// queue is paused: leave them.
-pub async fn claim(
-    conn: &mut PgConnection,
-    ids: &[Uuid],
-    worker: &str,
-    lease_until: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Result<Vec<ClaimedJob>> {
-    let rows = sqlx::query_as!(
-        ClaimedJob,
+pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], worker: &str) -> Result<Vec<ClaimedJob>> {
+    let asked_at = Instant::now();
+    let rows = sqlx::query!(
         r#"
         UPDATE jobs
-        SET state = 'running', attempt = attempt + 1, worker = $2, lease_until = $3, started_at = $4, wait_reason = NULL
+        SET state = 'running', attempt = attempt + 1, worker = $2, lease_until = statement_timestamp() + $3::interval,
+            started_at = statement_timestamp(), wait_reason = NULL
         WHERE id IN (
             SELECT id FROM jobs
-            WHERE id = ANY($1) AND state IN ('queued', 'failed') AND run_at <= $5
+            WHERE id = ANY($1) AND state IN ('queued', 'failed') AND run_at <= statement_timestamp()
                 AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue_pauses.queue = jobs.queue)
             FOR UPDATE SKIP LOCKED
         )
-        RETURNING id AS "id: _", kind, queue, business_id AS "business_id: _", args, attempt, max_attempts, reply_to,
-            request_id, traceparent, created_at, run_at, lease_until AS "lease_until!"
+        RETURNING id AS "id: JobId", kind, business_id AS "business_id: BusinessId", args, attempt, max_attempts, reply_to,
+            request_id, traceparent, run_at, started_at AS "started_at!"
         "#,
         ids,
         worker,
-        lease_until,
-        now,
-        now + CLOCK_SKEW,
+        LEASE as _,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows)
+    Ok(rows
+        .into_iter()
+        .map(|row| ClaimedJob {
+            id: row.id,
+            kind: row.kind,
+            business_id: row.business_id,
+            args: row.args,
+            attempt: row.attempt,
+            max_attempts: row.max_attempts,
+            reply_to: row.reply_to,
+            request_id: row.request_id,
+            traceparent: row.traceparent,
+            run_at: row.run_at,
+            started_at: row.started_at,
+            asked_at,
+        })
+        .collect())
 }
 
 /// Makes a job that was just inserted in this transaction `worker`'s own, to be run right after the commit.
@@ -82,25 +92,22 @@ pub async fn claim_inserted(
     conn: &mut PgConnection,
     id: JobId,
     worker: &str,
-    lease: TimeDelta,
-    now: DateTime<Utc>,
 ) -> Result<Option<ClaimedJob>> {
-    Ok(claim(conn, &[id.0], worker, now + lease, now).await?.pop())
+    Ok(claim(conn, &[id.0], worker).await?.pop())
 }
 
-/// Holds the leases of `jobs` (id, attempt) until `lease_until`; returns those that are still `worker`'s.
+/// Holds the leases of `jobs` (id, attempt) for another [`LEASE`]; returns those that are still `worker`'s.
 ///
 /// A row that somebody has locked is left for the next time: waiting for it would cost all the others their leases.
 pub async fn renew(
     conn: &mut PgConnection,
     jobs: &[(Uuid, i32)],
     worker: &str,
-    lease_until: DateTime<Utc>,
 ) -> Result<Vec<Uuid>> {
     let (ids, attempts): (Vec<Uuid>, Vec<i32>) = jobs.iter().copied().unzip();
     sqlx::query!(
         r#"
-        UPDATE jobs SET lease_until = $4 WHERE id IN (
+        UPDATE jobs SET lease_until = statement_timestamp() + $4::interval WHERE id IN (
             SELECT jobs.id FROM jobs
             JOIN unnest($1::uuid[], $2::integer[]) AS held (id, attempt)
                 ON jobs.id = held.id AND jobs.attempt = held.attempt
@@ -111,7 +118,7 @@ pub async fn renew(
         &ids,
         &attempts,
         worker,
-        lease_until,
+        LEASE as _,
     )
     .execute(&mut *conn)
     .await?;
@@ -148,15 +155,8 @@ pub async fn succeed(
     job: &ClaimedJob,
     result: Option<&serde_json::Value>,
     retention: Duration,
-    now: DateTime<Utc>,
 ) -> Result<bool> {
-    let ended = succeed_many(
-        conn,
-        &[(job.id.0, job.attempt, result.cloned())],
-        retention,
-        now,
-    )
-    .await?;
+    let ended = succeed_many(conn, &[(job.id.0, job.attempt, result.cloned())], retention).await?;
     Ok(!ended.is_empty())
 }
 
@@ -165,7 +165,6 @@ pub async fn succeed_many(
     conn: &mut PgConnection,
     jobs: &[(Uuid, i32, Option<serde_json::Value>)],
     retention: Duration,
-    now: DateTime<Utc>,
 ) -> Result<Vec<Uuid>> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let attempts: Vec<i32> = jobs.iter().map(|job| job.1).collect();
@@ -173,7 +172,8 @@ pub async fn succeed_many(
     let rows = sqlx::query_scalar!(
         r#"
         UPDATE jobs
-        SET state = 'succeeded', result = ended.result, lease_until = NULL, finished_at = $4, expires_at = $5
+        SET state = 'succeeded', result = ended.result, lease_until = NULL, finished_at = statement_timestamp(),
+            expires_at = statement_timestamp() + $4::interval
         FROM (
             SELECT jobs.id, ended.result FROM jobs
             JOIN unnest($1::uuid[], $2::integer[], $3::jsonb[]) AS ended (id, attempt, result)
@@ -188,8 +188,7 @@ pub async fn succeed_many(
         &ids,
         &attempts,
         &results as &[Option<serde_json::Value>],
-        now,
-        now + retention,
+        retention as _,
     )
     .fetch_all(conn)
     .await?;
@@ -199,17 +198,17 @@ pub async fn succeed_many(
 /// How an attempt that did not succeed leaves the row.
 #[derive(Clone, Debug)]
 pub enum Setback<'a> {
-    /// Try again at `run_at`.
+    /// Try again.
     Retry {
-        /// When.
-        run_at: DateTime<Utc>,
+        /// After how long.
+        rest: Duration,
         /// What went wrong.
         error: &'a str,
     },
     /// Nothing went wrong: it is not its turn. Costs no attempt.
     Wait {
         /// When to look again, at the latest.
-        run_at: DateTime<Utc>,
+        rest: Duration,
         /// Why, for people.
         reason: &'a str,
     },
@@ -228,44 +227,46 @@ pub async fn set_back(
     job: &ClaimedJob,
     setback: &Setback<'_>,
     retention: Duration,
-    now: DateTime<Utc>,
 ) -> Result<bool> {
-    let (state, run_at, error, reason, extra_attempts) = match setback {
-        Setback::Retry { run_at, error } => {
-            (super::JobState::Failed, *run_at, Some(*error), None, 0)
-        }
-        Setback::Wait { run_at, reason } => {
-            (super::JobState::Queued, *run_at, None, Some(*reason), 1)
-        }
-        Setback::Dead { error } => (super::JobState::Dead, job.run_at, Some(*error), None, 0),
+    let (state, rest, error, reason, extra_attempts) = match setback {
+        Setback::Retry { rest, error } => (JobState::Failed, Some(*rest), Some(*error), None, 0),
+        Setback::Wait { rest, reason } => (JobState::Queued, Some(*rest), None, Some(*reason), 1),
+        Setback::Dead { error } => (JobState::Dead, None, Some(*error), None, 0),
         Setback::Release => (
-            super::JobState::Queued,
-            now,
+            JobState::Queued,
+            Some(Duration::ZERO),
             None,
             Some("its worker stopped"),
             1,
         ),
     };
-    let ended = (state == super::JobState::Dead).then_some(now);
+    // The dead wait for a person far longer than the others are kept.
+    let kept = (state == JobState::Dead).then_some(retention * 4);
     let result = sqlx::query!(
         r#"
         UPDATE jobs
-        SET state = $3, run_at = $4, dispatch_at = $4, last_error = coalesce($5, last_error), wait_reason = $6,
-            max_attempts = max_attempts + $7, lease_until = NULL, finished_at = $8, expires_at = $9
+        SET state = $3, run_at = coalesce(statement_timestamp() + $4::interval, run_at),
+            dispatch_at = coalesce(statement_timestamp() + $4::interval, dispatch_at),
+            last_error = coalesce($5, last_error), wait_reason = $6, max_attempts = max_attempts + $7, lease_until = NULL,
+            finished_at = CASE WHEN $8::interval IS NOT NULL THEN statement_timestamp() END,
+            expires_at = statement_timestamp() + $8::interval
         WHERE id = $1 AND attempt = $2 AND state = 'running'
         "#,
         job.id as _,
         job.attempt,
         state as _,
-        run_at,
+        rest.map(micros) as _,
         error,
         reason,
         extra_attempts,
-        ended,
-        // The dead wait for a person far longer than the others are kept.
-        ended.map(|at| at + retention * 4),
+        kept as _,
     )
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Cut to the microseconds an interval has.
+fn micros(duration: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }

@@ -76,22 +76,16 @@ pub async fn cancel(
 }
 
 /// Gives a dead job its attempts again; `false`: it is not dead. As the platform.
-pub async fn revive(
-    conn: &mut PgConnection,
-    id: JobId,
-    attempts: i32,
-    now: DateTime<Utc>,
-) -> Result<bool> {
+pub async fn revive(conn: &mut PgConnection, id: JobId, attempts: i32) -> Result<bool> {
     let result = sqlx::query!(
         r#"
         UPDATE jobs
-        SET state = 'queued', max_attempts = attempt + $2, run_at = $3, dispatch_at = $3, wait_reason = 'tried again by hand',
-            finished_at = NULL, expires_at = NULL
+        SET state = 'queued', max_attempts = attempt + $2, run_at = statement_timestamp(),
+            dispatch_at = statement_timestamp(), wait_reason = 'tried again by hand', finished_at = NULL, expires_at = NULL
         WHERE id = $1 AND state = 'dead'
         "#,
         id as _,
         attempts,
-        now,
     )
     .execute(conn)
     .await?;
