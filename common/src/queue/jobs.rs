@@ -203,7 +203,7 @@ impl Job for FitVectorIndexes {
 }
 
 /// Does nothing, for `sleep_ms`: what the benchmarks and the tests of the queue itself are made of.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Probe {
     /// Whose share it counts against.
     pub business_id: Option<BusinessId>,
@@ -216,6 +216,9 @@ pub struct Probe {
     /// How many attempts end so.
     #[serde(default)]
     pub mishaps: i32,
+    /// The Redis channel to tell when an attempt begins, as [`super::probes::Begun`]; `None`: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tells: Option<String>,
 }
 
 /// How an attempt of a [`Probe`] goes wrong.

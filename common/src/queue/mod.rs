@@ -9,6 +9,7 @@ pub mod job;
 pub mod jobs;
 pub mod names;
 pub mod pools;
+pub mod probes;
 pub mod push;
 pub mod replies;
 pub mod script;

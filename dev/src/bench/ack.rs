@@ -17,11 +17,12 @@ use ingress::accept::Acceptor;
 use poem::Server;
 use poem::listener::{Acceptor as _, Listener, TcpListener};
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Load, at_rate, saturate, webhook};
-use super::statistics::{median, ms, quantile};
-use super::{program, report};
+use super::statistics::{Spread, ms, quantile};
+use super::{Failure, Scale, program, report};
 use crate::testing::{Platform, Setup};
 
 /// How to measure acknowledgements.
@@ -55,7 +56,7 @@ const SINGLE: BatchLimits = BatchLimits {
     waiting: 8_192,
 };
 
-pub(super) async fn run(options: &Options) -> Result<(), String> {
+pub(super) async fn run(options: &Options, _: Scale) -> Result<Value, Failure> {
     let setup = Setup {
         workers: false,
         scheduler: false,
@@ -68,9 +69,8 @@ pub(super) async fn run(options: &Options) -> Result<(), String> {
     }
     .start()
     .await;
-    measure(options, &platform)
-        .await
-        .map_err(|error| error.to_string())
+    measure(options, &platform).await?;
+    Ok(Value::Null)
 }
 
 async fn measure(options: &Options, platform: &Platform) -> std::io::Result<()> {
@@ -127,21 +127,14 @@ async fn measure(options: &Options, platform: &Platform) -> std::io::Result<()> 
         ));
     }
     let ratio = |other: usize| {
-        let mut ratios: Vec<f64> = rates[0]
-            .iter()
-            .zip(&rates[other])
-            .map(|(ours, theirs)| ours / theirs)
-            .collect();
-        median(&mut ratios)
+        let ratios = rates[0].iter().zip(&rates[other]);
+        Spread::of(ratios.map(|(ours, theirs)| ours / theirs))
     };
     report(&format!(
-        "\n- group commit to one commit a request: {:.2}",
+        "\n- group commit to one commit a request: {}",
         ratio(1)
     ));
-    report(&format!(
-        "- group commit to storing nothing: {:.2}",
-        ratio(2)
-    ));
+    report(&format!("- group commit to storing nothing: {}", ratio(2)));
     Ok(())
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::statistics::{ms, quantile};
-use super::{program, report};
+use super::{Failure, Scale, program, report};
 use crate::testing::{PATIENCE, Setup};
 
 /// How to measure turns.
@@ -24,7 +24,7 @@ const WARM_UP: usize = 40;
 const KNOWLEDGE: &str = "# Horaires\n\nLe café ouvre à sept heures et ferme à vingt heures.\n\n# Livraison\n\n\
                          La livraison à vélo coûte trois euros. La livraison est gratuite au-delà de trente euros.\n";
 
-pub(super) async fn run(options: &Options) -> Result<(), String> {
+pub(super) async fn run(options: &Options, _: Scale) -> Result<Value, Failure> {
     let platform = Setup {
         own_postgres: true,
         ..Setup::new(&program()?)
@@ -54,7 +54,7 @@ pub(super) async fn run(options: &Options) -> Result<(), String> {
             .wait_until(PATIENCE, |delivered| delivered.len() > turn)
             .await
         {
-            return Err(format!("turn {turn} was not delivered"));
+            return Err(format!("turn {turn} was not delivered").into());
         }
         if turn >= WARM_UP {
             latencies.push(started.elapsed());
@@ -73,5 +73,5 @@ pub(super) async fn run(options: &Options) -> Result<(), String> {
         latencies.len()
     ));
     platform.stop().await;
-    Ok(())
+    Ok(Value::Null)
 }

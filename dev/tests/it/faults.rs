@@ -220,10 +220,8 @@ async fn a_dead_workers_jobs_move_again_within_three_seconds() {
     .await;
     let mut doomed = platform.spawn(&["workers", "--queues", "maintenance=4"]);
     let job = common::queue::NewJob::new(&common::queue::jobs::Probe {
-        business_id: None,
         sleep_ms: 1_500,
-        mishap: None,
-        mishaps: 0,
+        ..common::queue::jobs::Probe::default()
     });
     let mut tx = common::database::platform(&platform.pool).await.unwrap();
     common::queue::enqueue(&mut tx, &job, platform.clock.now())

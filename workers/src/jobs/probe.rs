@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use common::database::jobs::run::ClaimedJob;
 use common::providers::ProviderError;
 use common::queue::jobs::{Mishap, Probe};
+use common::queue::probes::Begun;
 
 use crate::context::Context;
 use crate::error::JobError;
@@ -16,7 +17,14 @@ impl Handler for Probe {
     const TIMEOUT: Duration = Duration::from_secs(2);
 
     #[expect(clippy::panic, reason = "the panic guard is tested with it")]
-    async fn run(self, _: &Context, job: &ClaimedJob) -> Result<Outcome, JobError> {
+    async fn run(self, context: &Context, job: &ClaimedJob) -> Result<Outcome, JobError> {
+        // Before anything else: this is the moment that is told.
+        let at = context.clock.now();
+        if let Some(channel) = &self.tells {
+            Begun { id: job.id, at }
+                .tell(&context.dispatch, channel)
+                .await;
+        }
         if self.sleep_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.sleep_ms)).await;
         }
