@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::database;
 use common::database::jobs::dispatch::{self, Lane, Look, Waiting};
 use common::queue::push::Task;
-use common::queue::{QueueName, pools};
+use common::queue::{HANDOFF, QueueName, pools};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -83,16 +83,22 @@ impl Dispatcher {
     async fn dispatch(&mut self) -> common::Result<Duration> {
         let waiting = self.list_waiting().await?;
         let mut rest = LONGEST_REST;
-        for Waiting { queue, due_in } in waiting {
+        for Waiting {
+            queue,
+            is_due,
+            next_in,
+        } in waiting
+        {
             let Ok(queue) = queue.parse::<QueueName>() else {
                 continue;
             };
-            rest = rest.min(if due_in <= 0.0 {
+            if is_due {
                 self.learn_pools().await?;
-                self.fill(queue).await?
-            } else {
-                Duration::try_from_secs_f64(due_in).unwrap_or(LONGEST_REST)
-            });
+                rest = rest.min(self.fill(queue).await?);
+            }
+            if let Some(next) = next_in {
+                rest = rest.min(Duration::try_from_secs_f64(next).unwrap_or_default());
+            }
         }
         Ok(rest.max(Duration::from_millis(1)))
     }
@@ -143,6 +149,7 @@ impl Dispatcher {
             _ => Uuid::nil(),
         };
         let was_cut = lanes.iter().any(|lane| lane.is_cut);
+        let all_on_their_way = came_to_the_end && lanes.iter().all(|lane| lane.due.is_empty());
         let offers = lanes
             .into_iter()
             .map(|lane| allowed(lane, &state.window, lane_cap(concurrency)))
@@ -172,7 +179,13 @@ impl Dispatcher {
         // Where lanes or jobs were left out for want of a look, and there is room for them: look again.
         let look_on =
             picked.len() < room && (!state.cursor.is_nil() || (was_cut && !picked.is_empty()));
-        Ok(if look_on { Duration::ZERO } else { BUSY_REST })
+        Ok(if look_on {
+            Duration::ZERO
+        } else if all_on_their_way {
+            HANDOFF
+        } else {
+            BUSY_REST
+        })
     }
 
     async fn learn_pools(&mut self) -> common::Result<()> {

@@ -129,10 +129,18 @@ impl NewJob {
 
     pub(crate) fn enqueued(&self, now: DateTime<Utc>) -> Enqueued {
         Enqueued {
+            due: self.rest(now) <= Duration::from_millis(1),
+            ..self.due()
+        }
+    }
+
+    /// What to push of a row that was inserted to run at once.
+    pub fn due(&self) -> Enqueued {
+        Enqueued {
             id: self.id,
             queue: self.queue,
             business_id: self.business_id,
-            due: self.rest(now) <= Duration::from_millis(1),
+            due: true,
         }
     }
 }

@@ -115,7 +115,7 @@ impl Sender {
         let jobs: Vec<NewJob> = (0..count).map(|_| probe(business_id, sleep_ms)).collect();
         for jobs in jobs.chunks(1_000) {
             insert(&self.pool, jobs, self.clock.now()).await?;
-            let due: Vec<Enqueued> = jobs.iter().map(due).collect();
+            let due: Vec<Enqueued> = jobs.iter().map(NewJob::due).collect();
             self.dispatch.push(&due).await;
         }
         Ok(())
@@ -156,14 +156,6 @@ fn probe(business_id: BusinessId, sleep_ms: u64) -> NewJob {
         sleep_ms,
         ..Probe::default()
     })
-}
-
-fn due(job: &NewJob) -> Enqueued {
-    Enqueued {
-        id: job.id,
-        queue: job.queue,
-        due: true,
-    }
 }
 
 async fn insert(pool: &PgPool, jobs: &[NewJob], now: DateTime<Utc>) -> Result<(), Failure> {

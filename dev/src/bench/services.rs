@@ -12,6 +12,8 @@ use crate::testing::{PATIENCE, Platform, Process};
 /// A service that answers.
 pub(super) struct Service {
     process: Process,
+    /// From the start of the process to its first answer.
+    pub(super) started_in: Duration,
 }
 
 impl Service {
@@ -58,7 +60,7 @@ impl Service {
         let service = Self::start(platform, &["workers", "--queues", queues]).await?;
         let redis = common::redis::connect(&platform.config.stores.redis_url)?;
         let deadline = Instant::now() + PATIENCE;
-        while pools::list(&redis, platform.clock.now())
+        while pools::list(&redis)
             .await
             .is_ok_and(|pools| pools.is_empty())
         {

@@ -80,12 +80,7 @@ pub(super) fn push<'a>(
         .into_iter()
         .zip(accepted)
         .filter(|(_, accepted)| matches!(accepted, Accepted::New(_)))
-        .map(|(job, _)| Enqueued {
-            id: job.id,
-            queue: job.queue,
-            business_id: job.business_id,
-            due: true,
-        })
+        .map(|(job, _)| job.due())
         .collect();
     if !new.is_empty() {
         // They were sorted by key; ids are in order of arrival.

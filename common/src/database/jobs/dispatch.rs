@@ -73,8 +73,8 @@ pub async fn list_due(conn: &mut PgConnection, look: Look) -> Result<Vec<Lane>> 
             SELECT array(
                 SELECT id FROM jobs
                 WHERE queue = $1 AND lane = lanes.lane AND state IN ('queued', 'failed')
-                    AND dispatch_at <= statement_timestamp()
-                ORDER BY priority, dispatch_at, id
+                    AND run_at <= statement_timestamp() AND dispatch_at <= statement_timestamp()
+                ORDER BY priority, run_at, id
                 LIMIT part.jobs
             ) AS ids
         ) AS due
@@ -129,22 +129,29 @@ pub async fn mark_offered(conn: &mut PgConnection, ids: &[Uuid]) -> Result<HashS
 pub struct Waiting {
     /// Its name.
     pub queue: String,
-    /// In how many seconds its first job may be offered; zero or less: it is due.
-    pub due_in: f64,
+    /// Whether a job is due, be it on its way to a worker already.
+    pub is_due: bool,
+    /// In how many seconds the next of the others is; `None`: there are no others.
+    pub next_in: Option<f64>,
 }
 
-/// The queues that have waiting jobs and are not paused, with the time of their next. One probe of an index a queue.
+/// The queues that have waiting jobs and are not paused, with the time of their next. Two probes of an index a queue.
 pub async fn list_waiting(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Waiting>> {
     let rows = sqlx::query_as!(
         Waiting,
         r#"
-        SELECT queue AS "queue!", extract(epoch FROM next.dispatch_at - statement_timestamp())::float8 AS "due_in!"
+        SELECT queue AS "queue!", first.is_due AS "is_due!",
+            (
+                SELECT extract(epoch FROM run_at - statement_timestamp())::float8 FROM jobs
+                WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at > statement_timestamp()
+                ORDER BY run_at LIMIT 1
+            ) AS next_in
         FROM unnest($1::text[]) AS queue
         CROSS JOIN LATERAL (
-            SELECT dispatch_at FROM jobs
+            SELECT run_at <= statement_timestamp() AS is_due FROM jobs
             WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed')
-            ORDER BY dispatch_at LIMIT 1
-        ) AS next
+            ORDER BY run_at LIMIT 1
+        ) AS first
         WHERE NOT EXISTS (SELECT FROM queue_pauses WHERE queue_pauses.queue = queue.queue)
         "#,
         queues,
@@ -246,7 +253,7 @@ pub async fn backlogs(
         LEFT JOIN LATERAL (
             SELECT run_at FROM jobs
             WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= $2
-            ORDER BY dispatch_at LIMIT 1
+            ORDER BY run_at LIMIT 1
         ) AS oldest ON true
         "#,
         queues,

@@ -175,14 +175,11 @@ pub async fn succeed_many(
         SET state = 'succeeded', result = ended.result, lease_until = NULL, finished_at = statement_timestamp(),
             expires_at = statement_timestamp() + $4::interval
         FROM (
-            SELECT jobs.id, ended.result FROM jobs
-            JOIN unnest($1::uuid[], $2::integer[], $3::jsonb[]) AS ended (id, attempt, result)
-                ON jobs.id = ended.id AND jobs.attempt = ended.attempt
-            WHERE jobs.state = 'running'
+            SELECT * FROM unnest($1::uuid[], $2::integer[], $3::jsonb[]) AS ended (id, attempt, result)
             -- Everybody locks in the same order.
-            ORDER BY jobs.id FOR UPDATE OF jobs
+            ORDER BY id
         ) AS ended
-        WHERE jobs.id = ended.id
+        WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND jobs.state = 'running'
         RETURNING jobs.id
         "#,
         &ids,
