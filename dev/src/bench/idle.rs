@@ -27,7 +27,7 @@ pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failur
         ..Setup::new(&program()?)
     };
     let platform = setup.start().await;
-    let bind = free_address()?;
+    let bind = free_address()?.to_string();
     let process = platform.spawn_with(&[], &[("RELAIS_BIND", &bind)]);
     let health = format!("http://{bind}/health/detailed");
     eventually("the services are up", async || {

@@ -2,20 +2,24 @@
 
 mod ack;
 mod client;
+mod conversation;
 mod drain;
 mod fairness;
+mod footprint;
 mod idle;
 mod pickup;
 mod probes;
 pub mod retrieval;
 mod services;
 mod statistics;
+mod tenancy;
 mod turn;
 mod usage;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ack::beside::Beside;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -37,16 +41,23 @@ pub struct Options {
 
 #[derive(Clone, Debug, Subcommand)]
 enum What {
-    /// Acknowledgements: latency at a fixed rate, and saturation beside one commit a request and beside no storing.
+    /// Acknowledgements: latency at fixed rates, and saturation beside others, by connections, businesses and backlog.
     Ack(ack::Options),
     /// Pickup: from the insertion of a job to the first line of its handler, and what idleness costs.
     Pickup(pickup::Options),
     /// Draining: backlogs of no-op jobs, their rate, CPU time, bytes and memory.
     Drain(drain::Options),
-    /// Our own share of a turn: webhook to delivered answer, one at a time.
+    /// Our own share of a turn: webhook to delivered answer, less what the model takes.
     Turn(turn::Options),
     /// Fairness: quiet businesses beside a flood, the flood's share of the rest, and weights.
     Fairness(fairness::Options),
+    /// Tenancy: the hottest queries with row-level security and without.
+    Tenancy(tenancy::Options),
+    /// Footprint: cold starts, idleness, thousands of model calls in flight, memory after a million jobs.
+    Footprint(footprint::Options),
+    /// An ingress to compare with; serves until it is killed.
+    #[command(hide = true)]
+    Beside { what: Beside },
     /// What the services use while nothing happens.
     Idle(idle::Options),
     /// Quality of retrieval over a folder of passages and questions.
@@ -85,6 +96,11 @@ pub async fn run(options: Options) -> Result<(), String> {
         What::Drain(options) => Box::pin(drain::run(options, scale)).await,
         What::Turn(options) => Box::pin(turn::run(options, scale)).await,
         What::Fairness(options) => Box::pin(fairness::run(options, scale)).await,
+        What::Tenancy(options) => Box::pin(tenancy::run(options, scale)).await,
+        What::Footprint(options) => Box::pin(footprint::run(options, scale)).await,
+        What::Beside { what } => Box::pin(ack::beside::serve(*what))
+            .await
+            .map(|()| Value::Null),
         What::Idle(options) => Box::pin(idle::run(options, scale)).await,
         What::Retrieval { data } => retrieval::run(data, &mut std::io::stdout())
             .await

@@ -22,7 +22,7 @@ use super::Failure;
 use crate::testing::Platform;
 
 /// Jobs inserted in one statement.
-const CHUNK: usize = 5_000;
+pub(super) const CHUNK: usize = 5_000;
 
 /// The channels probes tell.
 const BEGINS: &str = "relais:bench:begins";

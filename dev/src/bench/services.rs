@@ -1,5 +1,6 @@
 //! The services under test, each a process of its own.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::queue::pools;
@@ -12,37 +13,30 @@ use crate::testing::{PATIENCE, Platform, Process};
 /// A service that answers.
 pub(super) struct Service {
     process: Process,
-    /// From the start of the process to its first answer.
+    /// Where it answers: the ingress everything, the others for their health.
+    pub(super) address: SocketAddr,
+    /// From its start to its first answer to `/health`.
     pub(super) started_in: Duration,
 }
 
 impl Service {
     /// Starts `relais` with `args`, and waits until it answers.
     pub(super) async fn start(platform: &Platform, args: &[&str]) -> Result<Self, Failure> {
-        Self::start_with(platform, args, &[]).await
-    }
-
-    /// [`Self::start`], with more environment.
-    pub(super) async fn start_with(
-        platform: &Platform,
-        args: &[&str],
-        vars: &[(&str, &str)],
-    ) -> Result<Self, Failure> {
         let address = free_address()?;
-        // The ingress answers at its own address, the others at that of their operations.
+        let bind = address.to_string();
+        // Workers and scheduler answer at the address of their operations.
         let variable = match args {
-            ["ingress"] => "RELAIS_BIND",
-            _ => "RELAIS_OPERATIONS_BIND",
+            ["workers" | "scheduler", ..] => "RELAIS_OPERATIONS_BIND",
+            _ => "RELAIS_BIND",
         };
-        let vars: Vec<(&str, &str)> = vars
-            .iter()
-            .copied()
-            .chain([(variable, &*address)])
-            .collect();
         let health = format!("http://{address}/health");
         let started = Instant::now();
-        let mut process = platform.spawn_with(args, &vars);
-        while platform.http.get(&health).send().await.is_err() {
+        let mut process = platform.spawn_with(args, &[(variable, &bind)]);
+        let is_up = async || {
+            let answer = platform.http.get(&health).send().await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        };
+        while !is_up().await {
             if !process.is_running() || started.elapsed() > PATIENCE {
                 return Err(format!("`relais {}` does not start", args.join(" ")).into());
             }
@@ -51,6 +45,7 @@ impl Service {
         let started_in = started.elapsed();
         Ok(Self {
             process,
+            address,
             started_in,
         })
     }
@@ -86,10 +81,15 @@ impl Service {
     pub(super) fn peak_mb(&self) -> Result<f64, Failure> {
         peak_mb(self.process.id())
     }
+
+    /// Asks it to stop, and waits until it has.
+    pub(super) fn stop(mut self) {
+        self.process.terminate();
+    }
 }
 
 /// An address on which nothing listens.
-pub(super) fn free_address() -> std::io::Result<String> {
+pub(super) fn free_address() -> std::io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?.to_string())
+    listener.local_addr()
 }

@@ -9,7 +9,7 @@ use poem::{Body, IntoResponse, Request, Response, handler};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Fault, Shared, admit, refuse, tokens};
+use super::{Fault, Shared, admit, refuse, think, tokens};
 
 /// Characters of an answer in one event of its stream.
 const DELTA: usize = 5;
@@ -20,6 +20,7 @@ pub(super) async fn chat(request: &Request, body: Body, shared: Data<&Arc<Shared
         Ok(admitted) => admitted,
         Err(response) => return response,
     };
+    think(&shared).await;
     let completion = match Completion::of(&body, &shared) {
         Ok(completion) => completion,
         Err(reason) => return refuse(StatusCode::BAD_REQUEST, reason, None),

@@ -96,6 +96,10 @@ struct State {
     calls: Vec<Call>,
     faults: VecDeque<Fault>,
     answers: VecDeque<String>,
+    /// How long a model thinks before it answers.
+    thinking: Duration,
+    /// Requests that are thought about now, and at most so far.
+    thoughts: (usize, usize),
 }
 
 struct Shared {
@@ -185,6 +189,43 @@ impl OpenAiSimulator {
     /// Makes the next calls go wrong, one each.
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.shared.state().faults.extend(faults);
+    }
+
+    /// From now on each completion begins this much later.
+    pub fn think_for(&self, thinking: Duration) {
+        self.shared.state().thinking = thinking;
+    }
+
+    /// How many completions were thought about at once, at most.
+    pub fn most_thoughts(&self) -> usize {
+        self.shared.state().thoughts.1
+    }
+}
+
+/// A completion that is thought about; counted while it lives, even where its client goes away.
+struct Thought<'a>(&'a Shared);
+
+impl<'a> Thought<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        let (now, most) = &mut shared.state().thoughts;
+        *now += 1;
+        *most = (*most).max(*now);
+        Self(shared)
+    }
+}
+
+impl Drop for Thought<'_> {
+    fn drop(&mut self) {
+        self.0.state().thoughts.0 -= 1;
+    }
+}
+
+/// Thinks as long as the model was told to.
+async fn think(shared: &Shared) {
+    let thinking = shared.state().thinking;
+    if !thinking.is_zero() {
+        let _thought = Thought::begin(shared);
+        tokio::time::sleep(thinking).await;
     }
 }
 

@@ -1,0 +1,351 @@
+//! Tenancy: what row-level security costs the hottest queries.
+//!
+//! The same functions on the same data, once as the services' role, for which the policies hold, and once as a superuser,
+//! for whom they do not. Each query is a transaction with its settings, as the services have it.
+
+use std::time::Duration;
+
+use common::database::chunks::{self, NewChunk};
+use common::database::history::{self, MessageFilter};
+use common::database::{self, documents, jobs};
+use common::domain::{BusinessId, ChatId, DocumentId, JobId, text};
+use common::providers::{Embedder, OfflineEmbedder};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
+
+use super::statistics::{Spread, float};
+use super::{Failure, Scale, probes, program, report};
+use crate::testing::{Platform, Setup};
+
+/// How to measure what tenancy costs.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Options {
+    /// Businesses that share the tables. [20; quick: 3]
+    #[arg(long)]
+    businesses: Option<usize>,
+    /// Chunks of each. [1000; quick: 50]
+    #[arg(long)]
+    chunks: Option<usize>,
+    /// Interleaved rounds of each query. [20; quick: 2]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Milliseconds of each measurement. [500; quick: 50]
+    #[arg(long)]
+    slice_ms: Option<u64>,
+}
+
+/// The share of the throughput that must be left.
+const TARGET: f64 = 0.8;
+
+/// Rows of each business beside its chunks.
+const JOBS: i32 = 1_000;
+const CHATS: i32 = 200;
+const MESSAGES: i32 = 50;
+const DOCUMENTS: usize = 50;
+
+/// Rows of a page, and candidates of a search: as the services ask for.
+const PAGE: i64 = 50;
+const CANDIDATES: i64 = 100;
+
+pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
+    let platform = Setup {
+        ingresses: 0,
+        workers: false,
+        scheduler: false,
+        own_postgres: true,
+        ..Setup::new(&program()?)
+    }
+    .start()
+    .await;
+    let businesses = scale.pick(options.businesses, 20, 3);
+    let chunks = scale.pick(options.chunks, 1_000, 50);
+    let subject = prepare(&platform, businesses, chunks).await?;
+    let slice = Duration::from_millis(scale.pick(options.slice_ms, 500, 50));
+    let rounds = scale.pick(options.rounds, 20, 2);
+
+    report(&format!(
+        "## With row-level security to without it: throughput, {businesses} businesses, {rounds} rounds\n"
+    ));
+    report("| query | with | without | ratio (quartiles) | at least 0.8 |\n|---|---|---|---|---|");
+    let mut figures = Vec::new();
+    for query in Query::ALL {
+        let (with, without) = subject.compare(&platform, query, rounds, slice).await?;
+        let ratio = Spread::of(
+            with.iter()
+                .zip(&without)
+                .map(|(with, without)| with / without),
+        );
+        let middle = |rates: &[f64]| Spread::of(rates.iter().copied()).median;
+        report(&format!(
+            "| {} | {:.0}/s | {:.0}/s | {ratio} | {} |",
+            query.name(),
+            middle(&with),
+            middle(&without),
+            if ratio.median >= TARGET { "yes" } else { "no" }
+        ));
+        figures.push(
+            json!({ "query": query.name(), "with": with, "without": without, "ratio": ratio }),
+        );
+    }
+    Ok(json!({ "businesses": businesses, "chunks": chunks, "queries": figures }))
+}
+
+/// The hottest queries.
+#[derive(Clone, Copy, Debug)]
+enum Query {
+    JobById,
+    ChatPage,
+    MessagePage,
+    DocumentPage,
+    LexicalSearch,
+    VectorSearch,
+}
+
+impl Query {
+    const ALL: [Self; 6] = [
+        Self::JobById,
+        Self::ChatPage,
+        Self::MessagePage,
+        Self::DocumentPage,
+        Self::LexicalSearch,
+        Self::VectorSearch,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::JobById => "a job by its id",
+            Self::ChatPage => "a page of chats",
+            Self::MessagePage => "a page of messages",
+            Self::DocumentPage => "a page of documents",
+            Self::LexicalSearch => "chunks by words",
+            Self::VectorSearch => "chunks by vector",
+        }
+    }
+}
+
+/// Whose rows are asked for.
+struct Subject {
+    business_id: BusinessId,
+    job_id: JobId,
+    chat_id: ChatId,
+    terms: Vec<String>,
+    embedding: Vec<f32>,
+}
+
+impl Subject {
+    /// Queries a second in each round, with the policies and without.
+    async fn compare(
+        &self,
+        platform: &Platform,
+        query: Query,
+        rounds: usize,
+        slice: Duration,
+    ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+        let pools = [&platform.pool, &platform.owner];
+        // Connections are made, pages read.
+        for pool in pools {
+            self.rate(pool, query, slice / 5).await?;
+        }
+        let mut rates: [Vec<f64>; 2] = Default::default();
+        for round in 0..rounds {
+            // Who goes first has no advantage in the end.
+            for place in [round % 2, (round + 1) % 2] {
+                rates[place].push(self.rate(pools[place], query, slice).await?);
+            }
+        }
+        let [with, without] = rates;
+        Ok((with, without))
+    }
+
+    /// Queries a second, one after the other.
+    async fn rate(&self, pool: &PgPool, query: Query, time: Duration) -> Result<f64, Failure> {
+        let (started, mut count) = (Instant::now(), 0_usize);
+        while started.elapsed() < time {
+            let mut tx = database::business(pool, self.business_id).await?;
+            if self.ask(&mut tx, query).await? == 0 {
+                return Err(format!("{} finds nothing", query.name()).into());
+            }
+            tx.commit().await?;
+            count += 1;
+        }
+        Ok(float(count) / started.elapsed().as_secs_f64())
+    }
+
+    /// How many rows it finds.
+    async fn ask(&self, conn: &mut PgConnection, query: Query) -> Result<usize, Failure> {
+        let id = self.business_id;
+        Ok(match query {
+            Query::JobById => jobs::view::find(conn, id, self.job_id)
+                .await?
+                .iter()
+                .count(),
+            Query::ChatPage => history::list_chats(conn, id, None, None, PAGE).await?.len(),
+            Query::MessagePage => {
+                let filter = MessageFilter {
+                    chat_id: Some(self.chat_id),
+                    ..MessageFilter::default()
+                };
+                history::list_messages(conn, id, filter, None, PAGE)
+                    .await?
+                    .len()
+            }
+            Query::DocumentPage => documents::list(conn, id, None, None, PAGE).await?.len(),
+            Query::LexicalSearch => self.by_words(conn).await?,
+            Query::VectorSearch => {
+                let model = OfflineEmbedder.model();
+                let found =
+                    chunks::vector_candidates(conn, id, model, &self.embedding, None, CANDIDATES);
+                found.await?.len()
+            }
+        })
+    }
+
+    async fn by_words(&self, conn: &mut PgConnection) -> Result<usize, Failure> {
+        let id = self.business_id;
+        let statistics = chunks::term_statistics(conn, id, &self.terms).await?;
+        let words = text::query_words(
+            QUESTION,
+            text::detect_language(QUESTION).unwrap_or_default(),
+        );
+        let weights = text::weigh(&words, statistics.chunk_count, &statistics.frequencies);
+        let mean = statistics.mean_length;
+        let found = chunks::lexical_candidates(conn, id, &weights, mean, None, CANDIDATES);
+        Ok(found.await?.len())
+    }
+}
+
+/// What the chunks are searched for.
+const QUESTION: &str = "Combien coûte la livraison à vélo ?";
+
+/// What chunks are made of, a few words of it each.
+const WORDS: [&str; 16] = [
+    "livraison",
+    "vélo",
+    "café",
+    "heures",
+    "coûte",
+    "euros",
+    "gratuite",
+    "commande",
+    "adresse",
+    "dimanche",
+    "terrasse",
+    "réservation",
+    "menu",
+    "dessert",
+    "paiement",
+    "carte",
+];
+
+/// Makes businesses alike; the one in the middle is asked.
+async fn prepare(
+    platform: &Platform,
+    businesses: usize,
+    chunks: usize,
+) -> Result<Subject, Failure> {
+    let ids = probes::businesses(platform, businesses).await?;
+    for statement in [FILL_JOBS, FILL_CHATS, FILL_MESSAGES] {
+        let (of_each, places) = match statement {
+            FILL_JOBS => (JOBS, "jobs"),
+            FILL_CHATS => (CHATS, "chats"),
+            _ => (MESSAGES, "messages"),
+        };
+        let all: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+        let filled = sqlx::query(statement).bind(all).bind(of_each);
+        let filled = filled.execute(&platform.owner).await;
+        filled.map_err(|error| format!("{places}: {error}"))?;
+    }
+    for &id in &ids {
+        store(platform, id, chunks).await?;
+    }
+    sqlx::query("VACUUM ANALYZE")
+        .execute(&platform.owner)
+        .await?;
+
+    let business_id = ids[ids.len() / 2];
+    let newest =
+        |table: &str| format!("SELECT id FROM {table} WHERE business_id = $1 ORDER BY id LIMIT 1");
+    let one = async |sql: String| -> Result<uuid::Uuid, Failure> {
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(business_id.0);
+        Ok(query.fetch_one(&platform.owner).await?)
+    };
+    let words = text::query_words(
+        QUESTION,
+        text::detect_language(QUESTION).unwrap_or_default(),
+    );
+    let embedded = OfflineEmbedder.embed(&[QUESTION.to_owned()]).await?;
+    Ok(Subject {
+        business_id,
+        job_id: JobId(one(newest("jobs")).await?),
+        chat_id: ChatId(one(newest("chats")).await?),
+        terms: words.iter().flat_map(|word| word.terms.clone()).collect(),
+        embedding: embedded.into_iter().next().ok_or("no vector came back")?,
+    })
+}
+
+const FILL_JOBS: &str = "
+    INSERT INTO jobs (id, queue, kind, business_id, args, state, run_at, dispatch_at, max_attempts, created_at, finished_at)
+    SELECT gen_random_uuid(), 'maintenance', 'probe', id, '{}', 'succeeded', now(), now(), 3, now(), now()
+    FROM unnest($1::uuid[]) AS id CROSS JOIN generate_series(1, $2)";
+const FILL_CHATS: &str = "
+    INSERT INTO chats (id, business_id, channel, title, created_at, last_message_at)
+    SELECT gen_random_uuid(), id, 'api', 'Livraison', now(), now()
+    FROM unnest($1::uuid[]) AS id CROSS JOIN generate_series(1, $2)";
+const FILL_MESSAGES: &str = "
+    INSERT INTO messages (id, business_id, chat_id, seq, direction, role, content, status, turn_job_id, created_at)
+    SELECT gen_random_uuid(), business_id, chats.id, seq, 'inbound', 'user', 'Combien coûte la livraison ?', 'answered',
+        gen_random_uuid(), now()
+    FROM chats CROSS JOIN generate_series(1, $2) AS seq WHERE business_id = ANY($1)";
+
+/// Stores a business's documents, through the functions that ingestion ends with.
+async fn store(platform: &Platform, business_id: BusinessId, count: usize) -> Result<(), Failure> {
+    let mut tx = database::business_relaxed(&platform.pool, business_id).await?;
+    let each = count.div_ceil(DOCUMENTS);
+    for document in 0..DOCUMENTS {
+        let document_id = DocumentId::new();
+        let insert = "INSERT INTO documents
+            (id, business_id, filename, media_type, size_bytes, content_sha256, object_key, status, job_id, created_at)
+            VALUES ($1, $2, 'benchmark', 'text/plain', 0, '', '', 'processed', $1, now())";
+        let insert = sqlx::query(insert).bind(document_id).bind(business_id);
+        insert.execute(&mut *tx).await?;
+        let texts: Vec<String> = (0..each)
+            .map(|chunk| words(document * each + chunk))
+            .collect();
+        let embeddings = OfflineEmbedder.embed(&texts).await?;
+        let new = (0..)
+            .zip(texts)
+            .zip(embeddings)
+            .map(|((index, text), embedding)| NewChunk {
+                index,
+                page_start: None,
+                page_end: None,
+                section: None,
+                language: text::detect_language(&text),
+                text,
+                tokens: 0,
+                embedding,
+            });
+        let prepared = chunks::prepare(new.collect());
+        chunks::replace(
+            &mut tx,
+            business_id,
+            document_id,
+            OfflineEmbedder.model(),
+            &prepared,
+        )
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// The words of a chunk: the same for the same number, and different enough for others.
+fn words(number: usize) -> String {
+    let word = |place: usize| WORDS[(number * (place + 3) + place * place) % WORDS.len()];
+    (0..24)
+        .map(word)
+        .chain([&*format!("n{number}")])
+        .collect::<Vec<_>>()
+        .join(" ")
+}
