@@ -73,13 +73,6 @@ pub(super) struct Conversation {
     asked: u64,
 }
 
-/// A question that was answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Answered {
-    /// From when its webhook was due until ManyChat had the answer.
-    pub(super) took: Duration,
-}
-
 impl Conversation {
     /// Starts everything, workers with `queues`, and teaches `businesses` what they know.
     pub(super) async fn start(queues: &str, businesses: usize) -> Result<Self, Failure> {
@@ -122,15 +115,16 @@ impl Conversation {
         })
     }
 
-    /// The contacts `0..contacts` ask, one after the other, `rate` questions a second for `time`; answers each question
-    /// that was answered, and how its webhooks went. Waits for the answers as long as `patience`.
+    /// The contacts `0..contacts` ask, one after the other, `rate` questions a second for `time`; tells how long
+    /// each that was answered took, from when its webhook was due until ManyChat had the answer, and how the webhooks went.
+    /// Waits for the answers as long as `patience`.
     pub(super) async fn ask(
         &mut self,
         rate: u32,
         time: Duration,
         contacts: u64,
         patience: Duration,
-    ) -> Result<(Vec<Answered>, Load), Failure> {
+    ) -> Result<(Vec<Duration>, Load), Failure> {
         let first = self.asked;
         let businesses = Arc::clone(&self.businesses);
         let request = move |number: u64| {
@@ -155,14 +149,12 @@ impl Conversation {
             tokio::time::sleep(Duration::from_millis(100)).await;
             answers = self.answers(earlier);
         }
-        let answered = answers.into_iter().filter_map(|(number, at)| {
-            let after = Duration::from_secs_f64(
-                f64::from(u32::try_from(number.checked_sub(first)?).ok()?) / f64::from(rate),
-            );
-            let took = (at - started_at).to_std().ok()?.saturating_sub(after);
-            Some(Answered { took })
+        let took = answers.into_iter().filter_map(|(number, at)| {
+            let number = u32::try_from(number.checked_sub(first)?).ok()?;
+            let due = Duration::from_secs_f64(f64::from(number) / f64::from(rate));
+            Some((at - started_at).to_std().ok()?.saturating_sub(due))
         });
-        Ok((answered.collect(), load))
+        Ok((took.collect(), load))
     }
 
     /// When the answer to each numbered question reached ManyChat, of those after the first `earlier`.

@@ -8,10 +8,10 @@ use common::domain::BusinessId;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::probes::{Sender, businesses, fill, forget, wait_until_done};
+use super::probes::{Sender, businesses, forget, wait_until_done};
 use super::services::Service;
 use super::statistics::{Latencies, Spread, float, millis};
-use super::{Failure, Scale, program, report};
+use super::{Failure, Scale, program, report, weights};
 use crate::testing::{PATIENCE, Platform, Setup};
 
 /// How to measure fairness.
@@ -36,9 +36,6 @@ pub(super) struct Options {
     #[arg(long)]
     backlog: Option<usize>,
 }
-
-/// The weights that are compared.
-const WEIGHTS: [i32; 3] = [3, 2, 1];
 
 /// The part of the flood's shortest possible time in which is measured: it lasts that long however well it is served.
 const WINDOW: f64 = 0.8;
@@ -76,11 +73,11 @@ pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failur
     }
     scene.tell(&rounds);
     let backlog = scale.pick(options.backlog, 3_000, 200);
-    let shares = scene.weigh(backlog).await?;
+    let shares = weights::shares(&platform, &scene.quiet, backlog, options.job_ms).await?;
     Ok(json!({
         "quiet": options.quiet, "flood": flood, "job_ms": options.job_ms, "slots": options.slots,
         "rounds": rounds.iter().map(Round::json).collect::<Vec<_>>(),
-        "weights": WEIGHTS, "shares": shares,
+        "weights": weights::WEIGHTS, "shares": shares,
     }))
 }
 
@@ -260,46 +257,5 @@ impl Scene<'_> {
             "- the flood's share of the slots' time the others left: {}",
             spread(&|round| round.share)
         ));
-    }
-
-    /// Three businesses with long backlogs and weights: each one's share of what ran while all three had jobs waiting.
-    async fn weigh(&self, backlog: usize) -> Result<Vec<f64>, Failure> {
-        let ids = &self.quiet[..WEIGHTS.len()];
-        for (id, weight) in ids.iter().zip(WEIGHTS) {
-            let sql = "UPDATE businesses SET dispatch_weight = $2 WHERE id = $1";
-            let update = sqlx::query(sql).bind(id.0).bind(weight);
-            update.execute(&self.platform.owner).await?;
-        }
-        let job_ms = u64::try_from(self.job.as_millis())?;
-        // In turn, one of each: the dispatcher is at it meanwhile.
-        fill(self.platform, ids, backlog * ids.len(), job_ms).await?;
-        let limit = PATIENCE + self.job * u32::try_from(backlog)?;
-        wait_until_done(self.platform, Duration::from_millis(100), limit).await?;
-
-        let sql = "WITH ends AS (
-                       SELECT greatest(max(created_at), min(started_at)) AS filled, business_id, max(started_at) AS last
-                       FROM jobs WHERE kind = 'probe' GROUP BY business_id
-                   ), span AS (SELECT max(filled) AS since, min(last) AS until FROM ends)
-                   SELECT coalesce(count(*) FILTER (WHERE started_at BETWEEN since AND until), 0)::float8
-                   FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place)
-                   CROSS JOIN span JOIN jobs ON jobs.business_id = asked.id
-                   GROUP BY place ORDER BY place";
-        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-        let counts = sqlx::query_scalar(sql).bind(ids);
-        let counts: Vec<f64> = counts.fetch_all(&self.platform.owner).await?;
-        let all: f64 = counts.iter().sum();
-        let shares: Vec<f64> = counts.iter().map(|count| count / all.max(1.0)).collect();
-        let due: f64 = WEIGHTS.iter().copied().map(f64::from).sum();
-        report(&format!(
-            "\n## Weights: three backlogs of {backlog}, over {all} jobs\n"
-        ));
-        report("| weight | share | due |\n|---|---|---|");
-        for (share, weight) in shares.iter().zip(WEIGHTS) {
-            report(&format!(
-                "| {weight} | {share:.3} | {:.3} |",
-                f64::from(weight) / due
-            ));
-        }
-        Ok(shares)
     }
 }

@@ -15,6 +15,7 @@ mod statistics;
 mod tenancy;
 mod turn;
 mod usage;
+mod weights;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -140,7 +140,7 @@ async fn measure(
         .await?;
     let after = cpu(conversation)?;
     // What the stand-in of the model needs beside its waiting counts as ours.
-    let share = answered.iter().map(|one| one.took.saturating_sub(thinking));
+    let share = answered.iter().map(|took| took.saturating_sub(thinking));
     let share = Latencies::new(share.collect());
     Ok(Measured {
         contacts,

@@ -48,6 +48,9 @@ pub(super) struct Options {
 /// Connections where something else is varied.
 const CONNECTIONS: usize = 128;
 
+/// Connections where nothing is measured yet.
+const WARM_UP_CONNECTIONS: usize = 16;
+
 /// A rate is kept where so much of it is reached.
 const KEPT: f64 = 0.95;
 
@@ -250,6 +253,9 @@ impl Bench<'_> {
         for round in 1..=self.rounds {
             for &count in counts {
                 forget(self.platform).await?;
+                // What an ingress knows of its businesses after its first minute, it is not to learn here.
+                self.saturate(&self.ours, WARM_UP_CONNECTIONS, count)
+                    .await?;
                 let load = self.saturate(&self.ours, CONNECTIONS, count).await?;
                 figures.push(told(count, round, &load));
             }

@@ -3,19 +3,21 @@
 //! The same functions on the same data, once as the services' role, for which the policies hold, and once as a superuser,
 //! for whom they do not. Each query is a transaction with its settings, as the services have it.
 
+mod rows;
+
 use std::time::Duration;
 
-use common::database::chunks::{self, NewChunk};
+use common::database::chunks;
 use common::database::history::{self, MessageFilter};
 use common::database::{self, documents, jobs};
-use common::domain::{BusinessId, ChatId, DocumentId, JobId, text};
+use common::domain::{BusinessId, ChatId, JobId, text};
 use common::providers::{Embedder, OfflineEmbedder};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 
 use super::statistics::{Spread, float};
-use super::{Failure, Scale, probes, program, report};
+use super::{Failure, Scale, program, report};
 use crate::testing::{Platform, Setup};
 
 /// How to measure what tenancy costs.
@@ -37,12 +39,6 @@ pub(super) struct Options {
 
 /// The share of the throughput that must be left.
 const TARGET: f64 = 0.8;
-
-/// Rows of each business beside its chunks.
-const JOBS: i32 = 1_000;
-const CHATS: i32 = 200;
-const MESSAGES: i32 = 50;
-const DOCUMENTS: usize = 50;
 
 /// Rows of a page, and candidates of a search: as the services ask for.
 const PAGE: i64 = 50;
@@ -218,53 +214,15 @@ impl Subject {
 /// What the chunks are searched for.
 const QUESTION: &str = "Combien coûte la livraison à vélo ?";
 
-/// What chunks are made of, a few words of it each.
-const WORDS: [&str; 16] = [
-    "livraison",
-    "vélo",
-    "café",
-    "heures",
-    "coûte",
-    "euros",
-    "gratuite",
-    "commande",
-    "adresse",
-    "dimanche",
-    "terrasse",
-    "réservation",
-    "menu",
-    "dessert",
-    "paiement",
-    "carte",
-];
-
 /// Makes businesses alike; the one in the middle is asked.
 async fn prepare(
     platform: &Platform,
     businesses: usize,
     chunks: usize,
 ) -> Result<Subject, Failure> {
-    let ids = probes::businesses(platform, businesses).await?;
-    for statement in [FILL_JOBS, FILL_CHATS, FILL_MESSAGES] {
-        let (of_each, places) = match statement {
-            FILL_JOBS => (JOBS, "jobs"),
-            FILL_CHATS => (CHATS, "chats"),
-            _ => (MESSAGES, "messages"),
-        };
-        let all: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-        let filled = sqlx::query(statement).bind(all).bind(of_each);
-        let filled = filled.execute(&platform.owner).await;
-        filled.map_err(|error| format!("{places}: {error}"))?;
-    }
-    for &id in &ids {
-        store(platform, id, chunks).await?;
-    }
-    sqlx::query("VACUUM ANALYZE")
-        .execute(&platform.owner)
-        .await?;
-
+    let ids = rows::fill(platform, businesses, chunks).await?;
     let business_id = ids[ids.len() / 2];
-    let newest =
+    let one_of =
         |table: &str| format!("SELECT id FROM {table} WHERE business_id = $1 ORDER BY id LIMIT 1");
     let one = async |sql: String| -> Result<uuid::Uuid, Failure> {
         let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(business_id.0);
@@ -277,75 +235,9 @@ async fn prepare(
     let embedded = OfflineEmbedder.embed(&[QUESTION.to_owned()]).await?;
     Ok(Subject {
         business_id,
-        job_id: JobId(one(newest("jobs")).await?),
-        chat_id: ChatId(one(newest("chats")).await?),
+        job_id: JobId(one(one_of("jobs")).await?),
+        chat_id: ChatId(one(one_of("chats")).await?),
         terms: words.iter().flat_map(|word| word.terms.clone()).collect(),
         embedding: embedded.into_iter().next().ok_or("no vector came back")?,
     })
-}
-
-const FILL_JOBS: &str = "
-    INSERT INTO jobs (id, queue, kind, business_id, args, state, run_at, dispatch_at, max_attempts, created_at, finished_at)
-    SELECT gen_random_uuid(), 'maintenance', 'probe', id, '{}', 'succeeded', now(), now(), 3, now(), now()
-    FROM unnest($1::uuid[]) AS id CROSS JOIN generate_series(1, $2)";
-const FILL_CHATS: &str = "
-    INSERT INTO chats (id, business_id, channel, title, created_at, last_message_at)
-    SELECT gen_random_uuid(), id, 'api', 'Livraison', now(), now()
-    FROM unnest($1::uuid[]) AS id CROSS JOIN generate_series(1, $2)";
-const FILL_MESSAGES: &str = "
-    INSERT INTO messages (id, business_id, chat_id, seq, direction, role, content, status, turn_job_id, created_at)
-    SELECT gen_random_uuid(), business_id, chats.id, seq, 'inbound', 'user', 'Combien coûte la livraison ?', 'answered',
-        gen_random_uuid(), now()
-    FROM chats CROSS JOIN generate_series(1, $2) AS seq WHERE business_id = ANY($1)";
-
-/// Stores a business's documents, through the functions that ingestion ends with.
-async fn store(platform: &Platform, business_id: BusinessId, count: usize) -> Result<(), Failure> {
-    let mut tx = database::business_relaxed(&platform.pool, business_id).await?;
-    let each = count.div_ceil(DOCUMENTS);
-    for document in 0..DOCUMENTS {
-        let document_id = DocumentId::new();
-        let insert = "INSERT INTO documents
-            (id, business_id, filename, media_type, size_bytes, content_sha256, object_key, status, job_id, created_at)
-            VALUES ($1, $2, 'benchmark', 'text/plain', 0, '', '', 'processed', $1, now())";
-        let insert = sqlx::query(insert).bind(document_id).bind(business_id);
-        insert.execute(&mut *tx).await?;
-        let texts: Vec<String> = (0..each)
-            .map(|chunk| words(document * each + chunk))
-            .collect();
-        let embeddings = OfflineEmbedder.embed(&texts).await?;
-        let new = (0..)
-            .zip(texts)
-            .zip(embeddings)
-            .map(|((index, text), embedding)| NewChunk {
-                index,
-                page_start: None,
-                page_end: None,
-                section: None,
-                language: text::detect_language(&text),
-                text,
-                tokens: 0,
-                embedding,
-            });
-        let prepared = chunks::prepare(new.collect());
-        chunks::replace(
-            &mut tx,
-            business_id,
-            document_id,
-            OfflineEmbedder.model(),
-            &prepared,
-        )
-        .await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-/// The words of a chunk: the same for the same number, and different enough for others.
-fn words(number: usize) -> String {
-    let word = |place: usize| WORDS[(number * (place + 3) + place * place) % WORDS.len()];
-    (0..24)
-        .map(word)
-        .chain([&*format!("n{number}")])
-        .collect::<Vec<_>>()
-        .join(" ")
 }
