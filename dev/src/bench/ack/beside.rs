@@ -69,12 +69,7 @@ fn committing_each(context: &Context) -> Acceptor {
             let accepted = database::jobs::insert_many(&mut tx, &jobs, now).await?;
             tx.commit().await?;
             // Off the path of the acknowledgement, as the real one does.
-            let due = jobs.iter().map(|job| Enqueued {
-                id: job.id,
-                queue: job.queue,
-                due: true,
-            });
-            let due: Vec<Enqueued> = due.collect();
+            let due: Vec<Enqueued> = jobs.iter().map(|job| job.due()).collect();
             tokio::spawn(async move { push.push(&due).await });
             Ok(accepted)
         }
