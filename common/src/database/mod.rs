@@ -8,6 +8,7 @@ pub mod documents;
 pub mod history;
 pub mod jobs;
 pub mod migrate;
+pub mod queues;
 pub mod vector_index;
 
 use std::time::Duration;

@@ -7,12 +7,14 @@
 pub mod consumer;
 pub mod job;
 pub mod jobs;
+pub mod kinds;
 pub mod names;
 pub mod pools;
 pub mod probes;
 pub mod push;
 pub mod replies;
 pub mod script;
+pub mod steer;
 pub mod wake;
 
 pub use job::{Enqueued, Job, NewJob};

@@ -1,8 +1,11 @@
-//! The table of jobs: inserting ([`insert`]), running ([`run`]), dispatching ([`dispatch`]), looking ([`view`]).
+//! The table of jobs: inserting ([`insert`]), running ([`run`]), dispatching ([`dispatch`]), looking ([`view`] for their
+//! owners, [`selection`] for operators), the dead ([`dead`]).
 
+pub mod dead;
 pub mod dispatch;
 mod insert;
 pub mod run;
+pub mod selection;
 pub mod view;
 
 pub use insert::{Accepted, insert, insert_many};
