@@ -15,6 +15,7 @@ pub mod push;
 pub mod replies;
 pub mod script;
 pub mod steer;
+pub mod waiting;
 pub mod wake;
 
 pub use job::{Enqueued, Job, NewJob};

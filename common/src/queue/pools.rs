@@ -70,3 +70,21 @@ pub async fn list(redis: &Client) -> Result<Vec<Pools>> {
         .filter_map(|value| serde_json::from_str(value).ok())
         .collect())
 }
+
+/// Jobs at once by queue, over all worker processes that announced themselves lately; a queue nobody serves is missing.
+pub async fn slots(redis: &Client, now: DateTime<Utc>) -> Result<HashMap<QueueName, usize>> {
+    let mut slots = HashMap::new();
+    for (queue, concurrency) in list(redis, now)
+        .await?
+        .into_iter()
+        .flat_map(|pools| pools.concurrency)
+    {
+        *slots.entry(queue).or_default() += concurrency;
+    }
+    Ok(slots)
+}
+
+/// How many of a queue's `slots` one business may hold for the dispatcher to offer more of its jobs: a tenth is left to others.
+pub fn share(slots: usize) -> usize {
+    (slots * 9).div_ceil(10)
+}

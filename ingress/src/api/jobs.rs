@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use common::database;
 use common::database::jobs::JobState;
 use common::database::jobs::view::{self, JobView};
-use common::domain::JobId;
+use common::domain::{BusinessId, JobId};
+use common::queue::waiting::{self, Reason};
 use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
@@ -55,7 +56,7 @@ struct JobResponse {
     /// What its last failed attempt met.
     #[oai(skip_serializing_if_is_none)]
     error: Option<String>,
-    /// Why it waits, where there is a reason.
+    /// Why it waits. Absent: it does not wait.
     #[oai(skip_serializing_if_is_none)]
     wait_reason: Option<String>,
 }
@@ -80,7 +81,7 @@ impl From<JobView> for JobResponse {
             created_at: job.created_at,
             finished_at: job.finished_at,
             result: job.result,
-            wait_reason: job.wait_reason,
+            wait_reason: None,
         }
     }
 }
@@ -101,6 +102,29 @@ impl Jobs {
         let mut tx = database::business(&context.pool, business.0).await?;
         let job = view::find(&mut tx, business.0, JobId(id.0)).await?;
         tx.commit().await?;
-        Ok(Json(job.ok_or_else(|| ApiError::not_found("job"))?.into()))
+        let job = job.ok_or_else(|| ApiError::not_found("job"))?;
+        let wait_reason = match job.state {
+            JobState::Queued | JobState::Failed => {
+                Some(wait_reason(&context, business.0, job.id).await?)
+            }
+            _ => None,
+        };
+        Ok(Json(JobResponse {
+            wait_reason,
+            ..job.into()
+        }))
     }
+}
+
+async fn wait_reason(
+    context: &Context,
+    business_id: BusinessId,
+    id: JobId,
+) -> Result<String, ApiError> {
+    let redis = context.dispatch.redis();
+    let explained = waiting::explain(&context.pool, redis, Some(business_id), &[id.0]).await?;
+    // One that began to run in this moment waited for its turn.
+    Ok(explained
+        .first()
+        .map_or_else(|| Reason::Next.to_string(), ToString::to_string))
 }

@@ -1,5 +1,5 @@
 //! The table of jobs: inserting ([`insert`]), running ([`run`]), dispatching ([`dispatch`]), looking ([`view`] for their
-//! owners, [`selection`] for operators), the dead ([`dead`]).
+//! owners, [`selection`] for operators), why they wait ([`waiting`]), the dead ([`dead`]).
 
 pub mod dead;
 pub mod dispatch;
@@ -7,6 +7,7 @@ mod insert;
 pub mod run;
 pub mod selection;
 pub mod view;
+pub mod waiting;
 
 pub use insert::{Accepted, insert, insert_many};
 

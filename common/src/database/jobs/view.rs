@@ -20,8 +20,6 @@ pub struct JobView {
     pub state: JobState,
     /// Attempts begun.
     pub attempt: i32,
-    /// Why it waits, if it does for a reason.
-    pub wait_reason: Option<String>,
     /// What its last failed attempt met.
     pub last_error: Option<String>,
     /// What it brought.
@@ -41,7 +39,7 @@ pub async fn find(
     let row = sqlx::query_as!(
         JobView,
         r#"
-        SELECT id AS "id: _", kind, state AS "state: _", attempt, wait_reason, last_error, result, created_at, finished_at
+        SELECT id AS "id: _", kind, state AS "state: _", attempt, last_error, result, created_at, finished_at
         FROM jobs WHERE business_id = $1 AND id = $2
         "#,
         business_id as _,
