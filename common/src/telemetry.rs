@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -18,6 +19,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::TelemetryConfig;
+
+mod described;
+
+pub use described::METRICS;
 
 tokio::task_local! {
     /// The request this task works for.
@@ -147,17 +152,22 @@ const SECONDS: [f64; 14] = [
 /// How often what was recorded is folded into the metrics.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// How long a gauge that nobody sets any more is told: what is measured is set every few seconds, and a business whose
+/// backlog is gone must not be told for ever.
+const GAUGES_FOR: Duration = Duration::from_secs(30);
+
 /// The process's metrics: installed at the first call, rendered by [`PrometheusHandle::render`].
 pub fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-            .expect("the list of buckets is not empty");
+            .expect("the list of buckets is not empty")
+            .idle_timeout(MetricKindMask::GAUGE, Some(GAUGES_FOR));
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_ok() {
-            describe();
+            described::describe();
         }
         // Without upkeep, what is recorded piles up where nobody scrapes.
         let kept = handle.clone();
@@ -169,64 +179,4 @@ pub fn metrics() -> &'static PrometheusHandle {
         });
         handle
     })
-}
-
-fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-
-    describe_histogram!(
-        "relais_ack_seconds",
-        Unit::Seconds,
-        "From a webhook's arrival to its answer"
-    );
-    describe_histogram!(
-        "relais_http_seconds",
-        Unit::Seconds,
-        "Requests by operation and status class"
-    );
-    describe_counter!(
-        "relais_accepted_total",
-        "Messages accepted: new, repeat or spooled"
-    );
-    describe_gauge!(
-        "relais_spool_length",
-        "Accepted messages that wait in Redis for PostgreSQL to come back"
-    );
-    describe_histogram!("relais_commit_jobs", "Requests that shared one commit");
-    describe_gauge!("relais_backlog_jobs", "Due jobs that wait, by queue");
-    describe_gauge!(
-        "relais_backlog_age_seconds",
-        Unit::Seconds,
-        "How long the oldest due job has waited, by queue"
-    );
-    describe_gauge!("relais_running_jobs", "Jobs that run, by queue");
-    describe_counter!("relais_jobs_total", "Attempts ended, by kind and outcome");
-    describe_histogram!("relais_job_seconds", Unit::Seconds, "Attempts, by kind");
-    describe_histogram!(
-        "relais_job_wait_seconds",
-        Unit::Seconds,
-        "From when a job was to run to its start, by kind"
-    );
-    describe_counter!(
-        "relais_jobs_orphaned_total",
-        "Jobs whose worker stopped answering, by kind"
-    );
-    describe_counter!(
-        "relais_consumer_restarts_total",
-        "Consumers restarted after an error, by queue"
-    );
-    describe_histogram!(
-        "relais_turn_seconds",
-        Unit::Seconds,
-        "Turns by stage: gather, retrieve, model, commit"
-    );
-    describe_histogram!(
-        "relais_provider_seconds",
-        Unit::Seconds,
-        "Calls to outside services by provider and outcome"
-    );
-    describe_counter!(
-        "relais_deliveries_total",
-        "Calls to channels by channel and outcome"
-    );
 }

@@ -1,4 +1,4 @@
-//! Frees jobs whose worker died, removes what dead workers left in Redis, and measures the backlogs.
+//! Frees jobs whose worker died, and removes what dead workers left in Redis.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,9 +16,6 @@ const REAP_EVERY: Duration = Duration::from_millis(300);
 /// How long a database that is well takes at most to answer.
 const PROMPT: Duration = Duration::from_millis(500);
 
-/// How often backlogs are measured.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
-
 /// How often dead consumers are looked for in Redis, and for how long there was no heartbeat then: six missed.
 const BURY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
@@ -27,7 +24,7 @@ const REAP_BATCH: i64 = 1_000;
 
 /// Cleans for ever.
 pub(crate) async fn run(context: Context) {
-    tokio::join!(reap(&context), bury(&context), measure(&context));
+    tokio::join!(reap(&context), bury(&context));
 }
 
 async fn reap(context: &Context) {
@@ -105,38 +102,4 @@ async fn bury(context: &Context) {
         seen = fresh;
         tokio::time::sleep(BURY.0).await;
     }
-}
-
-async fn measure(context: &Context) {
-    let queues: Vec<String> = QueueName::ALL
-        .iter()
-        .map(|queue| queue.as_str().to_owned())
-        .collect();
-    loop {
-        let measured = async {
-            let now = context.clock.now();
-            let mut tx = database::platform_relaxed(&context.pool).await?;
-            let backlogs = dispatch::backlogs(&mut tx, &queues, now).await?;
-            tx.commit().await?;
-            Ok::<_, common::Error>(backlogs)
-        };
-        match measured.await {
-            Ok(backlogs) => backlogs.into_iter().for_each(record),
-            Err(error) => tracing::debug!(%error, "backlogs not measured"),
-        }
-        tokio::time::sleep(MEASURE_EVERY).await;
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge of jobs needs no more than 52 bits"
-)]
-fn record(backlog: dispatch::Backlog) {
-    let age = backlog.age.as_seconds_f64();
-    metrics::gauge!("relais_backlog_jobs", "queue" => backlog.queue.clone())
-        .set(backlog.depth as f64);
-    metrics::gauge!("relais_running_jobs", "queue" => backlog.queue.clone())
-        .set(backlog.running as f64);
-    metrics::gauge!("relais_backlog_age_seconds", "queue" => backlog.queue).set(age);
 }

@@ -2,6 +2,7 @@
 //!
 //! Any number of schedulers may run: rows are taken under locks, and a tick's job has a unique key.
 
+mod backlogs;
 mod dispatcher;
 mod janitor;
 mod operations;
@@ -51,6 +52,7 @@ pub async fn run(config: &Config, clock: Clock, shutdown: CancellationToken) -> 
     tokio::select! {
         () = Box::pin(dispatcher::run(context.clone())) => {}
         () = Box::pin(janitor::run(context.clone())) => {}
+        () = Box::pin(backlogs::run(context.clone())) => {}
         () = Box::pin(schedule::run(context)) => {}
         () = shutdown.cancelled() => {}
     }

@@ -46,6 +46,11 @@ impl Schedule {
         let every = self.every.num_seconds().max(1);
         DateTime::from_timestamp(now.timestamp().div_euclid(every) * every, 0).unwrap_or(now)
     }
+
+    /// The key of a tick's job: however many schedulers enqueue it, it is one.
+    pub fn key(&self, tick: DateTime<Utc>) -> String {
+        format!("{}@{}", self.name, tick.timestamp())
+    }
 }
 
 /// Enqueues ticks for ever. A tick missed while no scheduler ran is made up for, once.
@@ -77,7 +82,7 @@ async fn enqueue(
     schedule: &Schedule,
     tick: DateTime<Utc>,
 ) -> common::Result<()> {
-    let job = (schedule.job)().with_key(format!("{}@{}", schedule.name, tick.timestamp()));
+    let job = (schedule.job)().with_key(schedule.key(tick));
     let mut tx = database::platform(&context.pool).await?;
     let enqueued = queue::enqueue(&mut tx, &job, context.clock.now()).await?;
     tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -212,65 +212,4 @@ pub async fn delete_expired(
     .execute(conn)
     .await?;
     Ok(result.rows_affected())
-}
-
-/// How a queue stands: the first thing to look at, and what autoscaling follows.
-#[derive(Clone, Debug)]
-pub struct Backlog {
-    /// Its name.
-    pub queue: String,
-    /// Due jobs that wait, counted up to [`BACKLOG_COUNTED`].
-    pub depth: i64,
-    /// Jobs that run.
-    pub running: i64,
-    /// How long the oldest due job has waited; zero: none does.
-    pub age: TimeDelta,
-}
-
-/// Where counting a backlog stops: beyond it the exact figure changes no decision and costs a scan.
-pub const BACKLOG_COUNTED: i64 = 100_000;
-
-/// How every queue stands.
-pub async fn backlogs(
-    conn: &mut PgConnection,
-    queues: &[String],
-    now: DateTime<Utc>,
-) -> Result<Vec<Backlog>> {
-    let rows = sqlx::query!(
-        r#"
-        SELECT queue AS "queue!", due.depth AS "depth!", busy.running AS "running!", oldest.run_at AS "oldest?"
-        FROM unnest($1::text[]) AS queue
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS depth FROM (
-                SELECT FROM jobs
-                WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= $2
-                LIMIT $3
-            ) AS counted
-        ) AS due
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS running FROM jobs WHERE jobs.queue = queue.queue AND state = 'running'
-        ) AS busy
-        LEFT JOIN LATERAL (
-            SELECT run_at FROM jobs
-            WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= $2
-            ORDER BY run_at LIMIT 1
-        ) AS oldest ON true
-        "#,
-        queues,
-        now,
-        BACKLOG_COUNTED,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Backlog {
-            queue: row.queue,
-            depth: row.depth,
-            running: row.running,
-            age: row.oldest.map_or(TimeDelta::zero(), |oldest| {
-                (now - oldest).max(TimeDelta::zero())
-            }),
-        })
-        .collect())
 }

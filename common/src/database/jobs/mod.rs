@@ -1,6 +1,7 @@
 //! The table of jobs: inserting ([`insert`]), running ([`run`]), dispatching ([`dispatch`]), looking ([`view`] for their
-//! owners, [`selection`] for operators), why they wait ([`waiting`]), the dead ([`dead`]).
+//! owners, [`selection`] for operators), why they wait ([`waiting`]), the dead ([`dead`]), and how it all stands ([`backlogs`]).
 
+pub mod backlogs;
 pub mod dead;
 pub mod dispatch;
 mod insert;
