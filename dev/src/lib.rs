@@ -1,7 +1,9 @@
-//! What makes Relais run on a bare machine: servers of its own, a demo business, simulators, benchmarks, a test harness.
+//! What makes Relais run on a bare machine: servers of its own, a demo business, simulators, benchmarks, a test harness; and
+//! the operator's commands.
 
 pub mod bench;
 pub mod business;
+pub mod operate;
 pub mod seed;
 pub mod servers;
 pub mod simulators;

@@ -24,6 +24,9 @@ enum Command {
     /// Create businesses and connect them, against the stores of the environment.
     #[command(subcommand)]
     Business(dev::business::Command),
+    /// Look at jobs and queues, and steer them, against the stores of the environment or those of a `cargo run` here.
+    #[command(flatten)]
+    Operate(dev::operate::Command),
     /// Only the ingress, against the stores of the environment.
     Ingress,
     /// Only the workers, against the stores of the environment.
@@ -69,6 +72,7 @@ async fn run(options: Options) -> Result<(), String> {
         None => Box::pin(dev::up::up(options.reset)).await,
         Some(Command::Bench(options)) => Box::pin(dev::bench::run(options)).await,
         Some(Command::Migrate) => migrate().await,
+        Some(Command::Operate(command)) => Box::pin(dev::operate::run(command)).await,
         Some(command) => Box::pin(serve(command)).await,
     }
 }
@@ -110,6 +114,6 @@ async fn serve(command: Command) -> Result<(), String> {
         }
         Command::Scheduler => scheduler::run(&config, Clock::default(), shutdown).await,
         // Done before anything is configured.
-        Command::Migrate | Command::Bench(_) | Command::Extract => Ok(()),
+        Command::Migrate | Command::Operate(_) | Command::Bench(_) | Command::Extract => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use workers::Concurrency;
 use workers::extraction::Extractor;
 
+use crate::operate::{self, RunningStores};
 use crate::seed;
 use crate::simulators::manychat::ManyChatSimulator;
 use crate::stores::Stores;
@@ -69,12 +70,19 @@ pub async fn up(reset: bool) -> Result<(), String> {
     };
     let simulator = start_simulator(&vars, bind, &kept.manychat_key).await?;
     fill(&mut vars, &stores, &kept, &simulator);
+    let beside = RunningStores {
+        database_url: vars["DATABASE_URL"].clone(),
+        redis_url: vars["REDIS_URL"].clone(),
+    };
     let config = Config::from_vars(vars).map_err(|error| error.to_string())?;
+    write_private(&data_dir.join(operate::STORES_FILE), &beside)?;
     let _telemetry = telemetry::init(&config.telemetry, "relais")?;
 
     let served = Box::pin(serve(&config, &data_dir, &kept, &simulator, &shutdown)).await;
     shutdown.cancel();
     stores.stop().await;
+    // Nothing answers there any more.
+    std::fs::remove_file(data_dir.join(operate::STORES_FILE)).ok();
     say("Stopped.");
     served
 }
