@@ -154,7 +154,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a gauge that nobody sets any more is told: what is measured is set every few seconds, and a business whose
 /// backlog is gone must not be told for ever.
-const GAUGES_FOR: Duration = Duration::from_secs(30);
+const GAUGES_FOR: Duration = Duration::from_secs(15);
 
 /// The process's metrics: installed at the first call, rendered by [`PrometheusHandle::render`].
 pub fn metrics() -> &'static PrometheusHandle {
