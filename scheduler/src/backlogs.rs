@@ -54,7 +54,7 @@ async fn measure(context: &Context, queues: &[String]) -> common::Result<()> {
 }
 
 async fn measure_pools(context: &Context) -> common::Result<()> {
-    let pools = pools::list(context.dispatch.redis(), context.clock.now()).await?;
+    let pools = pools::list(context.dispatch.redis()).await?;
     metrics::gauge!("relais_worker_processes").set(count(pools.len()));
     for queue in QueueName::ALL {
         let slots = pools

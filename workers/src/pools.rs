@@ -68,6 +68,7 @@ async fn announce(context: Arc<Context>, concurrency: Concurrency, stop: Cancell
             worker: context.worker.clone(),
             concurrency: concurrency.clone(),
             started_at,
+            age_seconds: 0,
         };
         if let Err(error) = pools::announce(redis, &announcement).await {
             tracing::debug!(%error, "the pools are not announced");

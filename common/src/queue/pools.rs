@@ -27,14 +27,20 @@ redis.call("HDEL", KEYS[1], ARGV[1])
 return redis.call("ZREM", KEYS[2], ARGV[1])
 "#;
 
-/// Forgets what is stale; answers the rest.
+/// Forgets what is stale; answers the rest, each with its age in seconds.
 const LIST: &str = r#"
 local stale = redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", redis.call("TIME")[1] - ARGV[1])
 for _, worker in ipairs(stale) do
     redis.call("HDEL", KEYS[1], worker)
     redis.call("ZREM", KEYS[2], worker)
 end
-return redis.call("HVALS", KEYS[1])
+local fresh = {}
+for _, worker in ipairs(redis.call("HKEYS", KEYS[1])) do
+    local age = redis.call("TIME")[1] - (redis.call("ZSCORE", KEYS[2], worker) or 0)
+    table.insert(fresh, redis.call("HGET", KEYS[1], worker))
+    table.insert(fresh, tostring(age))
+end
+return fresh
 "#;
 
 /// What a worker process announces every two seconds.
@@ -46,6 +52,9 @@ pub struct Pools {
     pub concurrency: HashMap<QueueName, usize>,
     /// When it started, by its own clock.
     pub started_at: DateTime<Utc>,
+    /// How long ago it said so, in seconds.
+    #[serde(skip)]
+    pub age_seconds: u64,
 }
 
 /// Announces `pools`.
@@ -64,17 +73,24 @@ pub async fn retract(redis: &Client, worker: &str) -> Result<()> {
 
 /// The processes that announced themselves lately. What does not read is another version's, and left out.
 pub async fn list(redis: &Client) -> Result<Vec<Pools>> {
-    let all: Vec<String> = redis.eval(LIST, KEYS.to_vec(), STALE_SECONDS).await?;
+    let all: Vec<(String, String)> = redis.eval(LIST, KEYS.to_vec(), STALE_SECONDS).await?;
     Ok(all
         .iter()
-        .filter_map(|value| serde_json::from_str(value).ok())
+        .filter_map(|(value, age)| {
+            let pools: Pools = serde_json::from_str(value).ok()?;
+            let age_seconds = age.parse().unwrap_or_default();
+            Some(Pools {
+                age_seconds,
+                ..pools
+            })
+        })
         .collect())
 }
 
 /// Jobs at once by queue, over all worker processes that announced themselves lately; a queue nobody serves is missing.
-pub async fn slots(redis: &Client, now: DateTime<Utc>) -> Result<HashMap<QueueName, usize>> {
+pub async fn slots(redis: &Client) -> Result<HashMap<QueueName, usize>> {
     let mut slots = HashMap::new();
-    for (queue, concurrency) in list(redis, now)
+    for (queue, concurrency) in list(redis)
         .await?
         .into_iter()
         .flat_map(|pools| pools.concurrency)

@@ -167,11 +167,11 @@ pub async fn explain(
     };
     let jobs = waiting::list(&mut tx, business_id, ids).await?;
     tx.commit().await?;
-    let Some(first) = jobs.first() else {
+    if jobs.is_empty() {
         return Ok(Vec::new());
-    };
+    }
     // That Redis is away is a reason, not a failure.
-    let slots = pools::slots(redis, first.now).await.ok();
+    let slots = pools::slots(redis).await.ok();
     Ok(jobs
         .iter()
         .map(|job| explain_one(job, slots.as_ref(), business_id.is_some()))

@@ -17,7 +17,8 @@ use super::{Output, told};
 struct ProcessView {
     worker: String,
     started_at: DateTime<Utc>,
-    announced_at: DateTime<Utc>,
+    /// How long ago it announced itself.
+    age_seconds: u64,
     running: i64,
     slots: BTreeMap<String, usize>,
 }
@@ -33,14 +34,14 @@ impl ProcessView {
                 .collect(),
             worker: pools.worker,
             started_at: pools.started_at,
-            announced_at: pools.announced_at,
+            age_seconds: pools.age_seconds,
         }
     }
 }
 
 pub(super) async fn run(operator: &Operator, output: Output) -> Result<(), String> {
     let listed = async {
-        let pools = pools::list(operator.dispatch.redis(), operator.clock.now()).await?;
+        let pools = pools::list(operator.dispatch.redis()).await?;
         let mut tx = database::platform(&operator.pool).await?;
         let running = backlogs::count_running_by_worker(&mut tx).await?;
         tx.commit().await?;
@@ -52,11 +53,10 @@ pub(super) async fn run(operator: &Operator, output: Output) -> Result<(), Strin
         .map(|pools| ProcessView::new(pools, &running))
         .collect();
     views.sort_by_key(|view| view.started_at);
-    output.write(&views, || table(operator, &views))
+    output.write(&views, || table(&views))
 }
 
-fn table(operator: &Operator, views: &[ProcessView]) -> String {
-    let now = operator.clock.now();
+fn table(views: &[ProcessView]) -> String {
     let mut table = Table::new(&["worker", "runs since", "heard", "running", "serves"]);
     for view in views {
         let slots = view
@@ -66,7 +66,7 @@ fn table(operator: &Operator, views: &[ProcessView]) -> String {
         table.row([
             view.worker.clone(),
             text::time(Some(view.started_at)),
-            format!("{} ago", text::duration(now - view.announced_at)),
+            format!("{} s ago", view.age_seconds),
             view.running.to_string(),
             slots.collect::<Vec<_>>().join(","),
         ]);

@@ -146,7 +146,7 @@ async fn list(operator: &Operator, output: Output) -> Result<(), String> {
     let backlogs = measured.await.map_err(told)?;
     let redis = operator.dispatch.redis();
     // Without Redis the rest is worth seeing all the more.
-    let pools = pools::list(redis, operator.clock.now()).await.ok();
+    let pools = pools::list(redis).await.ok();
     let views: Vec<QueueView> = backlogs
         .into_iter()
         .map(|backlog| QueueView::new(backlog, pools.as_deref()))

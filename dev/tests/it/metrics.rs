@@ -115,8 +115,7 @@ async fn what_the_processes_tell_is_what_is_declared() {
     let deadly = NewJob::new(&Probe {
         business_id: Some(platform.business.business_id),
         sleep_ms: 1_900,
-        mishap: None,
-        mishaps: 0,
+        ..Probe::default()
     });
     let mut tx = common::database::platform(&platform.pool).await.unwrap();
     common::database::jobs::insert(&mut tx, &deadly, platform.clock.now())

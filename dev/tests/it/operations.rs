@@ -32,9 +32,7 @@ fn setup() -> Setup {
 fn probe(business_id: Option<BusinessId>) -> Probe {
     Probe {
         business_id,
-        sleep_ms: 0,
-        mishap: None,
-        mishaps: 0,
+        ..Probe::default()
     }
 }
 

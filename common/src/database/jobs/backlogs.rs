@@ -47,8 +47,6 @@ pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Back
             SELECT count(*) AS depth FROM (
                 SELECT FROM jobs
                 WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= statement_timestamp()
-                    -- What is due is offered again within seconds: the index ends the search before what is due much later.
-                    AND dispatch_at <= statement_timestamp() + interval '1 minute'
                 LIMIT $2
             ) AS counted
         ) AS due
@@ -56,8 +54,6 @@ pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Back
             SELECT count(*) AS depth FROM (
                 SELECT FROM jobs
                 WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at > statement_timestamp()
-                    -- The same by the index.
-                    AND dispatch_at > statement_timestamp()
                 LIMIT $2
             ) AS counted
         ) AS later
@@ -73,8 +69,7 @@ pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Back
         LEFT JOIN LATERAL (
             SELECT run_at FROM jobs
             WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= statement_timestamp()
-                AND dispatch_at <= statement_timestamp() + interval '1 minute'
-            ORDER BY dispatch_at LIMIT 1
+            ORDER BY run_at LIMIT 1
         ) AS oldest ON true
         LEFT JOIN queue_pauses ON queue_pauses.queue = queue.queue
         "#,
@@ -135,8 +130,7 @@ pub async fn list_oldest_businesses(
         CROSS JOIN LATERAL (
             SELECT lane, run_at FROM jobs
             WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= statement_timestamp()
-                AND dispatch_at <= statement_timestamp() + interval '1 minute'
-            ORDER BY dispatch_at LIMIT $2
+            ORDER BY run_at LIMIT $2
         ) AS waiting
         GROUP BY queue.queue, waiting.lane
         ORDER BY min(waiting.run_at) LIMIT $3

@@ -71,7 +71,8 @@ pub async fn list(
             SELECT count(*) AS jobs FROM (
                 SELECT FROM jobs AS other
                 WHERE other.queue = jobs.queue AND other.lane = jobs.lane AND other.state IN ('queued', 'failed')
-                    AND (other.priority, other.dispatch_at, other.id) < (jobs.priority, jobs.dispatch_at, jobs.id)
+                    AND other.run_at <= statement_timestamp()
+                    AND (other.priority, other.run_at, other.id) < (jobs.priority, jobs.run_at, jobs.id)
                 LIMIT $3
             ) AS counted
         ) AS before
