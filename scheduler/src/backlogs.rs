@@ -1,6 +1,7 @@
 //! Measures how it all stands: the backlogs, whose they are, what runs, what is dead, what is paused, who works.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use common::database;
@@ -18,14 +19,14 @@ const BUSINESSES: i64 = 10;
 /// How long a business's oldest job has waited for its backlog to be told: what is done at once makes no series.
 const TOLD_FROM: TimeDelta = TimeDelta::seconds(1);
 
+/// How often the dead are counted, which costs more than the rest and tells no more by the second.
+const COUNT_DEAD_EVERY: Duration = Duration::from_secs(30);
+
 /// Measures for ever.
 pub(crate) async fn run(context: Context) {
-    let queues: Vec<String> = QueueName::ALL
-        .iter()
-        .map(|queue| queue.as_str().to_owned())
-        .collect();
+    let mut measuring = Measuring::new(context);
     loop {
-        let outcome = match measure(&context, &queues).await {
+        let outcome = match measuring.measure().await {
             Ok(()) => "ok",
             Err(error) => {
                 tracing::debug!(%error, "backlogs not measured");
@@ -33,24 +34,56 @@ pub(crate) async fn run(context: Context) {
             }
         };
         metrics::counter!("relais_backlogs_measured_total", "outcome" => outcome).increment(1);
-        if let Err(error) = measure_pools(&context).await {
+        if let Err(error) = measure_pools(&measuring.context).await {
             tracing::debug!(%error, "pools not measured");
         }
         tokio::time::sleep(MEASURE_EVERY).await;
     }
 }
 
-async fn measure(context: &Context, queues: &[String]) -> common::Result<()> {
-    let mut tx = database::platform_relaxed(&context.pool).await?;
-    let backlogs = backlogs::list(&mut tx, queues).await?;
-    let businesses = backlogs::list_oldest_businesses(&mut tx, queues, BUSINESSES).await?;
-    tx.commit().await?;
-    backlogs.iter().for_each(record);
-    businesses
-        .iter()
-        .filter(|backlog| backlog.age >= TOLD_FROM)
-        .for_each(record_business);
-    Ok(())
+struct Measuring {
+    context: Context,
+    queues: Vec<String>,
+    /// The dead by queue, and when they were counted.
+    dead: Option<(HashMap<String, i64>, Instant)>,
+}
+
+impl Measuring {
+    fn new(context: Context) -> Self {
+        let queues = QueueName::ALL.map(|queue| queue.as_str().to_owned());
+        Self {
+            context,
+            queues: queues.into(),
+            dead: None,
+        }
+    }
+
+    async fn measure(&mut self) -> common::Result<()> {
+        let mut tx = database::platform_relaxed(&self.context.pool).await?;
+        let backlogs = backlogs::list(&mut tx, &self.queues).await?;
+        let businesses =
+            backlogs::list_oldest_businesses(&mut tx, &self.queues, BUSINESSES).await?;
+        let counted_lately = |counted: &Instant| counted.elapsed() < COUNT_DEAD_EVERY;
+        let dead = match self.dead.take() {
+            Some((dead, counted)) if counted_lately(&counted) => (dead, counted),
+            _ => (
+                backlogs::count_dead(&mut tx, &self.queues).await?,
+                Instant::now(),
+            ),
+        };
+        tx.commit().await?;
+        backlogs.iter().for_each(record);
+        // Told each time all the same: a gauge that is not set is told no more.
+        for (queue, jobs) in &dead.0 {
+            metrics::gauge!("relais_dead_jobs", "queue" => queue.clone()).set(count(*jobs));
+        }
+        self.dead = Some(dead);
+        businesses
+            .iter()
+            .filter(|backlog| backlog.age >= TOLD_FROM)
+            .for_each(record_business);
+        Ok(())
+    }
 }
 
 async fn measure_pools(context: &Context) -> common::Result<()> {
@@ -79,7 +112,6 @@ fn record(backlog: &Backlog) {
         "relais_lease_overdue_seconds",
         seconds(backlog.lease_overdue),
     );
-    set("relais_dead_jobs", count(backlog.dead));
     set(
         "relais_queue_paused",
         if backlog.paused_at.is_some() {

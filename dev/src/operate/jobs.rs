@@ -54,7 +54,7 @@ pub enum Command {
     },
     /// Try dead jobs again: they get the attempts of their kind anew, and become due one after the other.
     Retry(steer::Retry),
-    /// Call jobs off: dead ones, or by id such that wait. They are kept as cancelled, with their error, and do not come back.
+    /// Call jobs off: dead ones, and by id also those that wait. They stay as cancelled, with their error, until their time.
     Discard(steer::Discard),
 }
 
@@ -64,7 +64,7 @@ pub struct Which {
     /// In this queue.
     #[arg(long)]
     pub(super) queue: Option<QueueName>,
-    /// Of this kind, as take_turn.
+    /// Of this kind, as `take_turn`.
     #[arg(long)]
     pub(super) kind: Option<String>,
     /// Of this business, or `platform`.
@@ -76,6 +76,13 @@ pub struct Which {
 }
 
 impl Which {
+    pub(super) fn says_anything(&self) -> bool {
+        self.queue.is_some()
+            || self.kind.is_some()
+            || self.business.is_some()
+            || self.error.is_some()
+    }
+
     pub(super) fn selection(&self) -> Selection {
         Selection {
             queue: self.queue,

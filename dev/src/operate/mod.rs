@@ -35,7 +35,7 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Output {
     /// Write JSON, for scripts.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 

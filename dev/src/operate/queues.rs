@@ -113,7 +113,7 @@ struct QueueView {
 }
 
 impl QueueView {
-    fn new(backlog: Backlog, pools: Option<&[Pools]>) -> Self {
+    fn new(backlog: Backlog, dead: i64, pools: Option<&[Pools]>) -> Self {
         let queue = backlog.queue.parse::<QueueName>().ok();
         let served = |pools: &Pools| Some((pools.worker.clone(), *pools.concurrency.get(&queue?)?));
         let serving: Option<Vec<(String, usize)>> =
@@ -124,7 +124,7 @@ impl QueueView {
             oldest_seconds: backlog.age.num_seconds(),
             delayed: backlog.later,
             running: backlog.running,
-            dead: backlog.dead,
+            dead,
             slots: serving
                 .as_ref()
                 .map(|serving| serving.iter().map(|(_, slots)| slots).sum()),
@@ -140,16 +140,20 @@ async fn list(operator: &Operator, output: Output) -> Result<(), String> {
     let measured = async {
         let mut tx = database::platform(&operator.pool).await?;
         let backlogs = backlogs::list(&mut tx, &queues).await?;
+        let dead = backlogs::count_dead(&mut tx, &queues).await?;
         tx.commit().await?;
-        Ok(backlogs)
+        Ok((backlogs, dead))
     };
-    let backlogs = measured.await.map_err(told)?;
+    let (backlogs, dead) = measured.await.map_err(told)?;
     let redis = operator.dispatch.redis();
     // Without Redis the rest is worth seeing all the more.
     let pools = pools::list(redis).await.ok();
     let views: Vec<QueueView> = backlogs
         .into_iter()
-        .map(|backlog| QueueView::new(backlog, pools.as_deref()))
+        .map(|backlog| {
+            let dead = dead.get(&backlog.queue).copied().unwrap_or(0);
+            QueueView::new(backlog, dead, pools.as_deref())
+        })
         .collect();
     output.write(&views, || table(&views))
 }

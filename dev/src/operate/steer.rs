@@ -106,6 +106,11 @@ async fn target(
     states: &[JobState],
 ) -> Result<Vec<Uuid>, String> {
     if !target.dead {
+        if target.which.says_anything() {
+            return Err(
+                "--queue, --kind, --business and --error go with --dead, not with ids".to_owned(),
+            );
+        }
         let rows = jobs::find(operator, &target.ids).await?;
         let rows = rows.iter().filter(|row| states.contains(&row.state));
         return Ok(rows.map(|row| row.id.0).collect());

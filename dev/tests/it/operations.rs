@@ -508,6 +508,9 @@ async fn what_does_not_exist_is_told_and_a_waiting_job_can_be_called_off() {
         let words = complaint(&platform, &args).await;
         assert!(words.contains(&nobody), "{words}");
     }
+    let both = ["jobs", "retry", &nobody, "--queue", "chat"];
+    let words = complaint(&platform, &both).await;
+    assert!(words.contains("go with --dead"), "{words}");
     let neither = complaint(&platform, &["jobs", "retry"]).await;
     assert!(neither.contains("required"), "{neither}");
 

@@ -33,6 +33,9 @@ pub(crate) struct Attempt<'a> {
 
 macro_rules! handlers {
     ($($job:ty),* $(,)?) => {
+        #[cfg(test)]
+        const HANDLED: &[&str] = &[$(<$job>::KIND),*];
+
         /// Decodes the job and prepares its attempt.
         ///
         /// # Errors
@@ -95,4 +98,14 @@ fn unknown() -> Outcome {
 /// Records how long a stage of a turn took.
 pub(crate) fn stage(name: &'static str, since: Instant) {
     metrics::histogram!("relais_turn_seconds", "stage" => name).record(since.elapsed());
+}
+
+#[cfg(test)]
+mod tests {
+    use common::queue::kinds::KINDS;
+
+    #[test]
+    fn the_kinds_that_are_handled_are_those_that_are_known() {
+        assert_eq!(KINDS.map(|kind| kind.name), super::HANDLED);
+    }
 }

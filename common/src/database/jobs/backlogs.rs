@@ -1,5 +1,7 @@
 //! How it all stands: what waits, for how long and whose it is, what runs, what is dead. As the platform.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -18,8 +20,6 @@ pub struct Backlog {
     pub later: i64,
     /// Jobs that run.
     pub running: i64,
-    /// Jobs that are dead, counted up to [`COUNTED`].
-    pub dead: i64,
     /// How long the oldest due job has waited; zero: none does.
     pub age: TimeDelta,
     /// How long the longest attempt has run; zero: none does.
@@ -35,14 +35,14 @@ pub struct Backlog {
 /// Where counting stops: beyond it the exact figure changes no decision and costs a scan.
 pub const COUNTED: i64 = 100_000;
 
-/// How each of `queues` stands.
+/// How each of `queues` stands, in their order.
 pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Backlog>> {
     let rows = sqlx::query!(
         r#"
         SELECT queue.queue AS "queue!", due.depth AS "depth!", later.depth AS "later!", busy.running AS "running!",
-            dead.depth AS "dead!", oldest.run_at AS "oldest?", busy.started_at, busy.lease_until,
+            oldest.run_at AS "oldest?", busy.started_at, busy.lease_until,
             queue_pauses.reason AS "paused?", queue_pauses.paused_at AS "paused_at?", statement_timestamp() AS "now!"
-        FROM unnest($1::text[]) AS queue
+        FROM unnest($1::text[]) WITH ORDINALITY AS queue (queue, place)
         CROSS JOIN LATERAL (
             SELECT count(*) AS depth FROM (
                 SELECT FROM jobs
@@ -61,17 +61,13 @@ pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Back
             SELECT count(*) AS running, min(started_at) AS started_at, min(lease_until) AS lease_until
             FROM jobs WHERE jobs.queue = queue.queue AND state = 'running'
         ) AS busy
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS depth FROM (
-                SELECT FROM jobs WHERE jobs.queue = queue.queue AND state = 'dead' LIMIT $2
-            ) AS counted
-        ) AS dead
         LEFT JOIN LATERAL (
             SELECT run_at FROM jobs
             WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at <= statement_timestamp()
             ORDER BY run_at LIMIT 1
         ) AS oldest ON true
         LEFT JOIN queue_pauses ON queue_pauses.queue = queue.queue
+        ORDER BY queue.place
         "#,
         queues,
         COUNTED,
@@ -90,7 +86,6 @@ pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Back
             depth: row.depth,
             later: row.later,
             running: row.running,
-            dead: row.dead,
             age: since(row.now, row.oldest),
             longest: since(row.now, row.started_at),
             lease_overdue: since(row.now, row.lease_until),
@@ -98,6 +93,29 @@ pub async fn list(conn: &mut PgConnection, queues: &[String]) -> Result<Vec<Back
             paused_at: row.paused_at,
         })
         .collect())
+}
+
+/// The dead jobs of each of `queues`, counted up to [`COUNTED`]: less often than the rest, for many of them cost a scan.
+pub async fn count_dead(
+    conn: &mut PgConnection,
+    queues: &[String],
+) -> Result<HashMap<String, i64>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT queue AS "queue!", dead.depth AS "depth!"
+        FROM unnest($1::text[]) AS queue
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS depth FROM (
+                SELECT FROM jobs WHERE jobs.queue = queue.queue AND state = 'dead' LIMIT $2
+            ) AS counted
+        ) AS dead
+        "#,
+        queues,
+        COUNTED,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.queue, row.depth)).collect())
 }
 
 /// The backlog of one business in one queue.
