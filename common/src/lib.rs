@@ -8,6 +8,7 @@ pub mod config;
 pub mod database;
 pub mod domain;
 pub mod error;
+pub mod faults;
 pub mod providers;
 pub mod queue;
 pub mod redis;

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod business;
+pub mod chaos;
 pub mod operate;
 pub mod seed;
 pub mod servers;

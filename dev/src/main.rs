@@ -35,6 +35,8 @@ enum Command {
     Scheduler,
     /// Measure; `bench --help` lists what.
     Bench(dev::bench::Options),
+    /// Break things on purpose, and see whether the promises hold.
+    Chaos(dev::chaos::Options),
     /// Read a document from standard input: the workers' child process.
     #[command(hide = true)]
     Extract,
@@ -71,6 +73,7 @@ async fn run(options: Options) -> Result<(), String> {
     match options.command {
         None => Box::pin(dev::up::up(options.reset)).await,
         Some(Command::Bench(options)) => Box::pin(dev::bench::run(options)).await,
+        Some(Command::Chaos(options)) => Box::pin(dev::chaos::run(options)).await,
         Some(Command::Migrate) => migrate().await,
         Some(Command::Operate(command)) => Box::pin(dev::operate::run(command)).await,
         Some(command) => Box::pin(serve(command)).await,
@@ -114,6 +117,10 @@ async fn serve(command: Command) -> Result<(), String> {
         }
         Command::Scheduler => scheduler::run(&config, Clock::default(), shutdown).await,
         // Done before anything is configured.
-        Command::Migrate | Command::Operate(_) | Command::Bench(_) | Command::Extract => Ok(()),
+        Command::Migrate
+        | Command::Operate(_)
+        | Command::Bench(_)
+        | Command::Chaos(_)
+        | Command::Extract => Ok(()),
     }
 }

@@ -362,6 +362,11 @@ impl Drop for Platform {
 pub struct Process(Child);
 
 impl Process {
+    /// A service that was started otherwise.
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Kills it as `kill -9` does.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::database;
 use common::database::jobs::dispatch;
+use common::faults::{self, Mutant};
 use common::queue::{LEASE, QueueName};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -35,6 +36,9 @@ async fn reap(context: &Context) {
     loop {
         tick.tick().await;
         let asked = Instant::now();
+        if faults::planted(Mutant::NoReaper) {
+            continue;
+        }
         let trusted = reachable_since.is_some_and(|since| since.elapsed() > LEASE);
         match free(context, if trusted { REAP_BATCH } else { 0 }).await {
             // A database that answered late was away for a moment.

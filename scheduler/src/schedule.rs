@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::database;
-use common::queue::jobs::{FitVectorIndexes, PurgeJobs};
+use common::domain::JobId;
+use common::faults::{self, Mutant};
+use common::queue::jobs::{FitVectorIndexes, Probe, PurgeJobs};
 use common::queue::{self, Job, NewJob};
 
 use crate::Context;
@@ -37,6 +39,23 @@ fn new<J: Job>(job: &J) -> NewJob {
     NewJob::new(job)
 }
 
+/// The schedule by which the chaos harness counts ticks; in a release there is none.
+fn probes() -> Option<Schedule> {
+    let job = || {
+        new(&Probe {
+            business_id: None,
+            sleep_ms: 0,
+            mishap: None,
+            mishaps: 0,
+        })
+    };
+    faults::probe_every().map(|every| Schedule {
+        name: "probe",
+        every,
+        job,
+    })
+}
+
 /// How long it sleeps at most: the clock may be set, and a failed tick is tried again by then.
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
@@ -55,11 +74,12 @@ impl Schedule {
 
 /// Enqueues ticks for ever. A tick missed while no scheduler ran is made up for, once.
 pub(crate) async fn run(context: Context) {
-    let mut done = [DateTime::<Utc>::MIN_UTC; SCHEDULES.len()];
+    let schedules: Vec<Schedule> = SCHEDULES.into_iter().chain(probes()).collect();
+    let mut done = vec![DateTime::<Utc>::MIN_UTC; schedules.len()];
     loop {
         let now = context.clock.now();
         let mut rest = LONGEST_REST;
-        for (schedule, done) in SCHEDULES.iter().zip(&mut done) {
+        for (schedule, done) in schedules.iter().zip(&mut done) {
             let tick = schedule.tick_before(now);
             // Not only later ones: the clock may be set back, over ticks that were left out when it was set ahead.
             if tick != *done {
@@ -82,7 +102,11 @@ async fn enqueue(
     schedule: &Schedule,
     tick: DateTime<Utc>,
 ) -> common::Result<()> {
-    let job = (schedule.job)().with_key(schedule.key(tick));
+    let mut key = schedule.key(tick);
+    if faults::planted(Mutant::RandomTickKey) {
+        key = format!("{key}:{}", JobId::new());
+    }
+    let job = (schedule.job)().with_key(key);
     let mut tx = database::platform(&context.pool).await?;
     let enqueued = queue::enqueue(&mut tx, &job, context.clock.now()).await?;
     tx.commit().await?;

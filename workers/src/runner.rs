@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use common::batch::{BatchLimits, Batcher};
 use common::database::jobs::run::{self, ClaimedJob, Setback};
 use common::database::{self};
+use common::faults::{self, Point};
 use common::{Error, telemetry};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,7 @@ impl Runner {
         metrics::histogram!("relais_job_wait_seconds", "kind" => job.kind.clone()).record(waited);
 
         let lease = self.context.leases.hold(job);
+        faults::point(Point::Claimed);
         let outcome = if job.attempt > job.max_attempts {
             // The last attempt's worker died with it.
             Err(JobError::Fail(Error::Conflict(

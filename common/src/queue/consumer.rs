@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{Dispatch, QueueName};
+use crate::faults::{self, Mutant};
 
 /// A wake-up can be lost (pub/sub is best effort): how long a task then waits at most.
 const TICK: Duration = Duration::from_millis(500);
@@ -86,6 +87,7 @@ where
         tokio::select! {
             life = life => match life {
                 Ok(()) => break,
+                Err(_) if faults::planted(Mutant::NoConsumerRestart) => stop.cancelled().await,
                 Err(error) => {
                     tracing::warn!(queue = %pool.queue, error, "consumer restarts");
                     metrics::counter!("relais_consumer_restarts_total", "queue" => pool.queue.as_str()).increment(1);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, QueueName};
 use crate::domain::{BusinessId, Channel, ChatId, DocumentId, MessageId};
+use crate::faults::{self, Mutant};
 
 /// A message a channel delivered: to be written into its chat. Jobs of one contact are taken together, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,8 +66,13 @@ impl Job for ReceiveMessage {
 impl ReceiveMessage {
     /// The group of one contact's messages.
     pub fn group_key(&self) -> String {
+        let alone = if faults::planted(Mutant::NoAbsorption) {
+            self.message_id.to_string()
+        } else {
+            String::new()
+        };
         format!(
-            "receive_message:{}:{}:{}",
+            "receive_message:{}:{}:{}{alone}",
             self.business_id, self.channel, self.contact.external_id
         )
     }

@@ -122,14 +122,14 @@ async fn in_flight(calls: u32, thinking: Duration) -> Result<Value, Failure> {
     let queues = format!("chat={calls},delivery=32,documents=2,maintenance=1");
     let mut conversation = Conversation::start(&queues, BUSINESSES).await?;
     let before = conversation.workers.resident_mb()?;
-    conversation.stub.model.think_for(thinking);
+    conversation.stub.model.set_pace(thinking);
     let rate = RATE.min(calls);
     let time = Duration::from_secs_f64(f64::from(calls) / f64::from(rate));
     let patience = PATIENCE * 4 + Conversation::patience(thinking);
     let (answered, load) = conversation
         .ask(rate, time, u64::from(calls), patience)
         .await?;
-    let at_once = conversation.stub.model.most_thoughts();
+    let at_once = conversation.stub.model.most_at_once();
     let Conversation {
         ingress,
         workers,

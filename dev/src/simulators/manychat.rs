@@ -131,6 +131,16 @@ impl ManyChatSimulator {
             .extend(faults);
     }
 
+    /// Lets the calls go right again.
+    pub fn forgive(&self) {
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .faults
+            .clear();
+    }
+
     /// Waits until `condition` holds of what was delivered; `false` after `timeout`.
     pub async fn wait_until(
         &self,

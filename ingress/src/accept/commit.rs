@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use common::database::jobs::Accepted;
 use common::database::{self, jobs};
+use common::faults::{self, Mutant};
 use common::queue::{Dispatch, Enqueued, NewJob};
 use common::{Error, Result};
 use sqlx::PgPool;
@@ -56,7 +57,11 @@ async fn insert(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<V
 }
 
 async fn insert_once(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
-    let mut tx = database::platform(pool).await?;
+    let mut tx = if faults::planted(Mutant::RelaxedCommit) {
+        database::platform_relaxed(pool).await?
+    } else {
+        database::platform(pool).await?
+    };
     let accepted = jobs::insert_many(&mut tx, jobs, now).await?;
     tx.commit().await?;
     Ok(accepted)

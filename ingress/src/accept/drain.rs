@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use common::database::jobs::Accepted;
 use common::database::{self, jobs};
+use common::faults::{self, Mutant};
 use common::queue::{Dispatch, NewJob};
 use common::{Error, Result};
 use sqlx::PgPool;
@@ -37,7 +38,9 @@ pub(super) async fn run(
             () = spool.opened() => {}
             () = tokio::time::sleep(pause) => {}
         }
-        drain(&spool, &pool, &dispatch).await;
+        if !faults::planted(Mutant::NoDrain) {
+            drain(&spool, &pool, &dispatch).await;
+        }
         if let Ok(length) = spool.length().await {
             #[expect(
                 clippy::cast_precision_loss,

@@ -11,6 +11,7 @@ use common::Clock;
 use common::batch::{BatchError, BatchLimits, Batcher};
 use common::database::jobs::Accepted;
 use common::domain::JobId;
+use common::faults::{self, Mutant, Point};
 use common::queue::{Dispatch, NewJob};
 use sqlx::PgPool;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -75,6 +76,9 @@ impl Acceptor {
     /// 503 where neither PostgreSQL nor Redis takes it.
     pub async fn accept(&self, job: NewJob) -> Result<JobId, ApiError> {
         let job = Arc::new(job);
+        if faults::planted(Mutant::EarlyAcknowledgement) {
+            return Ok(self.accept_later(job));
+        }
         if !self.spool.is_open() {
             match tokio::time::timeout(COMMIT_TIMEOUT, self.batcher.submit(Arc::clone(&job))).await
             {
@@ -84,6 +88,7 @@ impl Acceptor {
                     } else {
                         "repeat"
                     });
+                    faults::point(Point::Accepted);
                     return Ok(accepted.job_id());
                 }
                 Ok(Err(BatchError::Failed(_))) => return Err(ApiError::internal()),
@@ -100,6 +105,16 @@ impl Acceptor {
         })?;
         count("spooled");
         Ok(holder)
+    }
+
+    /// What a defect planted on purpose does: answers first and commits a moment later.
+    fn accept_later(&self, job: Arc<NewJob>) -> JobId {
+        let (id, batcher) = (job.id, self.batcher.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            batcher.submit(job).await.ok();
+        });
+        id
     }
 
     /// Whether PostgreSQL is known to be away.

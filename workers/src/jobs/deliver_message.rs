@@ -10,6 +10,7 @@ use common::database::conversation::turns;
 use common::database::jobs::run::{self, ClaimedJob};
 use common::database::{self};
 use common::domain::{BusinessId, Channel, DeliveryId};
+use common::faults::{self, Mutant, Point};
 use common::providers::ProviderError;
 use common::queue::jobs::DeliverMessage;
 use common::queue::{Enqueued, Job};
@@ -56,7 +57,10 @@ impl Handler for DeliverMessage {
             .conclude(tx)
             .await;
         };
-        if first.in_doubt && destination.delivery_policy.as_deref() == Some(AT_MOST_ONCE) {
+        if first.in_doubt
+            && destination.delivery_policy.as_deref() == Some(AT_MOST_ONCE)
+            && !faults::planted(Mutant::NoPolicy)
+        {
             return Err(JobError::refused(
                 "delivery",
                 "an earlier call had no outcome, and the business's policy is at most once",
@@ -130,6 +134,7 @@ impl Sending<'_> {
                 self.record_failure(part.id, &error).await?;
                 return Err(error.into());
             }
+            faults::point(Point::Sent);
             let now = self.context.clock.now();
             let mut tx = database::business(&self.context.pool, business_id).await?;
             if parts.peek().is_none() {
@@ -207,6 +212,7 @@ impl Sending<'_> {
         // The message went out whoever holds the lease now: keep the record of it.
         run::succeed(&mut tx, self.job, None, self.context.job_retention).await?;
         tx.commit().await?;
+        faults::point(Point::Marked);
         Ok(Outcome::Committed { follow, next: None })
     }
 }

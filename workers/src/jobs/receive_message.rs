@@ -8,6 +8,7 @@ use common::database::conversation::receive::{self, LockedChat};
 use common::database::jobs::run::{self, ClaimedJob};
 use common::database::{self};
 use common::domain::{BusinessId, JobId};
+use common::faults::{self, Mutant};
 use common::queue::jobs::{ReceiveMessage, TakeTurn};
 use common::queue::{self, Enqueued, NewJob};
 use sqlx::PgConnection;
@@ -120,7 +121,10 @@ async fn see_to_turn(
 ) -> common::Result<Turn> {
     let quiet_at = now + context.burst_quiet;
     let run_at = quiet_at.min(since + LONGEST_BURST).max(now);
-    if let Some(job_id) = chat.turn_job_id {
+    let turn_job_id = chat
+        .turn_job_id
+        .filter(|_| !faults::planted(Mutant::SharedTurn));
+    if let Some(job_id) = turn_job_id {
         let state = receive::turn_state(conn, business_id, job_id).await?;
         if state.is_some_and(|state| !state.is_final()) {
             let rest = (run_at - now).to_std().unwrap_or_default();

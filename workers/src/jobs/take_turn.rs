@@ -10,6 +10,7 @@ use common::database::conversation::turns::{self, ModelCall, Reply, TurnEnd};
 use common::database::jobs::run::{self, ClaimedJob};
 use common::database::{self};
 use common::domain::{Channel, MessageId, splitting};
+use common::faults::{self, Point};
 use common::queue::jobs::{DeliverMessage, TakeTurn};
 use common::queue::{self, Enqueued, NewJob};
 use sqlx::PgConnection;
@@ -42,7 +43,9 @@ impl Handler for TakeTurn {
         let end = match gathered.verdict() {
             Verdict::Answer => {
                 let request = gathered.question();
-                End::Answer(answer::compose(context, self.business_id, request).await?)
+                let answer = answer::compose(context, self.business_id, request).await?;
+                faults::point(Point::ModelAnswered);
+                End::Answer(answer)
             }
             Verdict::Ignore(reason) => End::Ignore(reason),
             Verdict::OptOut => End::OptOut,
@@ -225,6 +228,7 @@ impl Turn<'_> {
             return Ok(Outcome::Superseded);
         }
         tx.commit().await?;
+        faults::point(Point::Committed);
         follow.extend(turn);
         Ok(Outcome::Committed { follow, next })
     }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::{BusinessId, ChatId, DeliveryId, JobId, MessageId};
 use crate::error::Result;
+use crate::faults::{self, Mutant};
 use crate::queue::HANDOFF;
 
 /// Writes the parts of an answer, to be sent by `job_id`.
@@ -123,6 +124,9 @@ pub async fn is_behind_another(
     chat_id: ChatId,
     message_id: MessageId,
 ) -> Result<bool> {
+    if faults::planted(Mutant::NoDeliveryOrder) {
+        return Ok(false);
+    }
     let behind = sqlx::query_scalar!(
         r#"
         SELECT EXISTS (

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::JobState;
 use crate::domain::{BusinessId, JobId};
 use crate::error::Result;
+use crate::faults::{self, Mutant};
 use crate::queue::LEASE;
 
 /// A job this process may run: the claim.
@@ -48,6 +49,11 @@ pub struct ClaimedJob {
 /// queue is paused: leave them.
 pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], worker: &str) -> Result<Vec<ClaimedJob>> {
     let asked_at = Instant::now();
+    let lease = if faults::planted(Mutant::LongLease) {
+        Duration::from_mins(10)
+    } else {
+        LEASE
+    };
     let rows = sqlx::query!(
         r#"
         UPDATE jobs
@@ -64,7 +70,7 @@ pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], worker: &str) -> Resul
         "#,
         ids,
         worker,
-        LEASE as _,
+        lease as _,
     )
     .fetch_all(conn)
     .await?;
@@ -139,6 +145,9 @@ pub async fn renew(
 
 /// Whether the attempt still holds its job; if so nobody takes it before this transaction ends.
 pub async fn hold(conn: &mut PgConnection, job: &ClaimedJob) -> Result<bool> {
+    if faults::planted(Mutant::NoFence) {
+        return Ok(true);
+    }
     let held = sqlx::query_scalar!(
         "SELECT id FROM jobs WHERE id = $1 AND attempt = $2 AND state = 'running' FOR UPDATE",
         job.id as _,
@@ -237,6 +246,7 @@ pub async fn set_back(
             1,
         ),
     };
+    let error = error.filter(|_| !faults::planted(Mutant::NoReason));
     // The dead wait for a person far longer than the others are kept.
     let kept = (state == JobState::Dead).then_some(retention * 4);
     let result = sqlx::query!(

@@ -1,6 +1,7 @@
 //! Completions, whole and streamed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use poem::http::{StatusCode, header};
@@ -9,24 +10,26 @@ use poem::{Body, IntoResponse, Request, Response, handler};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Fault, Shared, admit, refuse, think, tokens};
+use super::{Fault, Shared, UnderWay, admit, refuse, tokens};
 
 /// Characters of an answer in one event of its stream.
 const DELTA: usize = 5;
 
+/// Between two pieces of an answer that drips.
+const DRIP: Duration = Duration::from_millis(100);
+
 #[handler]
 pub(super) async fn chat(request: &Request, body: Body, shared: Data<&Arc<Shared>>) -> Response {
-    let (body, fault) = match admit("chat", request, body, &shared).await {
+    let (body, fault, under_way) = match admit("chat", request, body, &shared).await {
         Ok(admitted) => admitted,
         Err(response) => return response,
     };
-    think(&shared).await;
     let completion = match Completion::of(&body, &shared) {
         Ok(completion) => completion,
         Err(reason) => return refuse(StatusCode::BAD_REQUEST, reason, None),
     };
     if body["stream"] == true {
-        streamed(&completion, &body["stream_options"], fault)
+        streamed(&completion, &body["stream_options"], fault, under_way)
     } else {
         let usage = completion.usage();
         let mut whole = completion.object("chat.completion");
@@ -114,7 +117,12 @@ impl Completion {
 }
 
 /// The answer as events: the role, the words, the reason, the usage without a choice, the end.
-fn streamed(completion: &Completion, options: &Value, fault: Option<Fault>) -> Response {
+fn streamed(
+    completion: &Completion,
+    options: &Value,
+    fault: Option<Fault>,
+    under_way: UnderWay,
+) -> Response {
     let counts = options["include_usage"] == true && !matches!(fault, Some(Fault::NoUsage));
     let obfuscated = options["include_obfuscation"] != false;
     let no_usage = counts.then_some(&Value::Null);
@@ -142,6 +150,7 @@ fn streamed(completion: &Completion, options: &Value, fault: Option<Fault>) -> R
         events.push(completion.chunk(&json!([]), Some(&completion.usage()), false));
     }
     events.push("data: [DONE]\n\n".to_owned());
+    let drips = matches!(fault, Some(Fault::Drips));
     let breaks = match fault {
         Some(Fault::BreaksOff) => {
             events.truncate(middle);
@@ -163,10 +172,17 @@ fn streamed(completion: &Completion, options: &Value, fault: Option<Fault>) -> R
         }
         _ => false,
     };
-    let pieces = stream::iter(pieces(events)).then(|piece| async {
-        // Lets what was written before leave on its own.
-        tokio::task::yield_now().await;
-        Ok::<_, std::io::Error>(piece)
+    let pieces = stream::iter(pieces(events)).then(move |piece| {
+        // The call ends with the last of it.
+        let _ = &under_way;
+        async move {
+            // Lets what was written before leave on its own.
+            tokio::task::yield_now().await;
+            if drips {
+                tokio::time::sleep(DRIP).await;
+            }
+            Ok::<_, std::io::Error>(piece)
+        }
     });
     let response = Body::from_bytes_stream(pieces)
         .with_content_type("text/event-stream; charset=utf-8")

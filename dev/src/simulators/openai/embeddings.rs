@@ -21,7 +21,7 @@ pub(super) async fn embeddings(
     body: Body,
     shared: Data<&Arc<Shared>>,
 ) -> Response {
-    let (body, _) = match admit("embeddings", request, body, &shared).await {
+    let (body, _, _under_way) = match admit("embeddings", request, body, &shared).await {
         Ok(admitted) => admitted,
         Err(response) => return response,
     };

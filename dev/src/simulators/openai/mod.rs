@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use common::Clock;
 use futures::stream::{self, StreamExt};
 use poem::error::NotFoundError;
@@ -32,6 +33,8 @@ pub enum Fault {
     Endless(u16),
     /// A stream of comments, as servers send to keep the line open, and never an event.
     OnlyComments,
+    /// The answer comes piece by piece, with rests between them.
+    Drips,
     /// The line breaks in the middle of the answer, and of an event.
     BreaksOff,
     /// The stream ends in the middle of the answer as if it were whole.
@@ -86,9 +89,16 @@ impl Fault {
 
 /// A request that was understood.
 #[derive(Clone, Debug)]
-struct Call {
+pub struct Call {
     operation: &'static str,
-    body: Value,
+    /// What was asked.
+    pub body: Value,
+    /// Who asked: what stands for `:source` in the prefix, if that is there.
+    pub source: Option<String>,
+    /// When it came.
+    pub started_at: DateTime<Utc>,
+    /// When it was answered, or its caller went away; `None`: it is under way.
+    pub ended_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Default)]
@@ -96,10 +106,8 @@ struct State {
     calls: Vec<Call>,
     faults: VecDeque<Fault>,
     answers: VecDeque<String>,
-    /// How long a model thinks before it answers.
-    thinking: Duration,
-    /// Requests that are thought about now, and at most so far.
-    thoughts: (usize, usize),
+    /// How long an answer takes.
+    pace: Duration,
 }
 
 struct Shared {
@@ -111,6 +119,19 @@ struct Shared {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call under way: it ends when dropped, answered or not.
+struct UnderWay {
+    shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let now = self.shared.clock.now();
+        self.shared.state().calls[self.number].ended_at = Some(now);
     }
 }
 
@@ -128,7 +149,8 @@ impl Drop for OpenAiSimulator {
 }
 
 impl OpenAiSimulator {
-    /// Listens at `address`, under `prefix` (`/v1` at OpenAI's), and takes calls with `api_key`.
+    /// Listens at `address`, under `prefix` (`/v1` at OpenAI's), and takes calls with `api_key`. A part `:source` of the
+    /// prefix stands for anything, and is kept with each call.
     pub async fn start(address: SocketAddr, prefix: &str, api_key: &str) -> std::io::Result<Self> {
         let acceptor = TcpListener::bind(address).into_acceptor().await?;
         let address = acceptor
@@ -171,6 +193,38 @@ impl OpenAiSimulator {
         self.calls("embeddings")
     }
 
+    /// The requests for completions, oldest first.
+    pub fn chat_calls(&self) -> Vec<Call> {
+        let state = self.shared.state();
+        let calls = state.calls.iter().filter(|call| call.operation == "chat");
+        calls.cloned().collect()
+    }
+
+    /// Makes every answer take `pace` from now on.
+    pub fn set_pace(&self, pace: Duration) {
+        self.shared.state().pace = pace;
+    }
+
+    /// How many completions were under way at once, at most.
+    pub fn most_at_once(&self) -> usize {
+        let mut changes: Vec<(DateTime<Utc>, isize)> = Vec::new();
+        for call in self.chat_calls() {
+            changes.push((call.started_at, 1));
+            changes.extend(call.ended_at.map(|at| (at, -1)));
+        }
+        changes.sort_unstable();
+        let running = changes.iter().scan(0_isize, |running, (_, change)| {
+            *running += change;
+            Some(*running)
+        });
+        running.max().unwrap_or(0).unsigned_abs()
+    }
+
+    /// Lets the calls go right again.
+    pub fn forgive(&self) {
+        self.shared.state().faults.clear();
+    }
+
     fn calls(&self, operation: &str) -> Vec<Value> {
         let state = self.shared.state();
         let calls = state
@@ -190,43 +244,6 @@ impl OpenAiSimulator {
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.shared.state().faults.extend(faults);
     }
-
-    /// From now on each completion begins this much later.
-    pub fn think_for(&self, thinking: Duration) {
-        self.shared.state().thinking = thinking;
-    }
-
-    /// How many completions were thought about at once, at most.
-    pub fn most_thoughts(&self) -> usize {
-        self.shared.state().thoughts.1
-    }
-}
-
-/// A completion that is thought about; counted while it lives, even where its client goes away.
-struct Thought<'a>(&'a Shared);
-
-impl<'a> Thought<'a> {
-    fn begin(shared: &'a Shared) -> Self {
-        let (now, most) = &mut shared.state().thoughts;
-        *now += 1;
-        *most = (*most).max(*now);
-        Self(shared)
-    }
-}
-
-impl Drop for Thought<'_> {
-    fn drop(&mut self) {
-        self.0.state().thoughts.0 -= 1;
-    }
-}
-
-/// Thinks as long as the model was told to.
-async fn think(shared: &Shared) {
-    let thinking = shared.state().thinking;
-    if !thinking.is_zero() {
-        let _thought = Thought::begin(shared);
-        tokio::time::sleep(thinking).await;
-    }
 }
 
 async fn unknown_path(_: NotFoundError) -> Response {
@@ -238,8 +255,8 @@ async fn admit(
     operation: &'static str,
     request: &Request,
     body: Body,
-    shared: &Shared,
-) -> Result<(Value, Option<Fault>), Response> {
+    shared: &Arc<Shared>,
+) -> Result<(Value, Option<Fault>, UnderWay), Response> {
     let key = request
         .header(header::AUTHORIZATION)
         .and_then(|value| value.strip_prefix("Bearer "));
@@ -251,12 +268,24 @@ async fn admit(
         let message = "We could not parse the JSON body of your request.";
         return Err(refuse(StatusCode::BAD_REQUEST, message, None));
     };
-    let fault = {
+    let (fault, pace, under_way) = {
         let mut state = shared.state();
-        let body = body.clone();
-        state.calls.push(Call { operation, body });
-        state.faults.pop_front()
+        state.calls.push(Call {
+            operation,
+            body: body.clone(),
+            source: request.raw_path_param("source").map(str::to_owned),
+            started_at: shared.clock.now(),
+            ended_at: None,
+        });
+        let under_way = UnderWay {
+            shared: Arc::clone(shared),
+            number: state.calls.len() - 1,
+        };
+        (state.faults.pop_front(), state.pace, under_way)
     };
+    if !pace.is_zero() {
+        tokio::time::sleep(pace).await;
+    }
     match fault {
         Some(Fault::Answer(status, headers, body)) => {
             let mut response = Response::builder()
@@ -274,7 +303,7 @@ async fn admit(
         Some(Fault::OnlyComments) => Err(endless(": keep-alive\n\n")
             .with_content_type("text/event-stream")
             .into_response()),
-        fault => Ok((body, fault)),
+        fault => Ok((body, fault, under_way)),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use common::domain::{BusinessId, Channel, JobId, MessageId};
+use common::faults::{self, Mutant};
 use common::queue::NewJob;
 use common::queue::jobs::{InboundContact, ReceiveMessage};
 use poem::web::Data;
@@ -82,7 +83,9 @@ fn job(inbound: Inbound, business_id: BusinessId, now: DateTime<Utc>) -> NewJob 
         },
         text: inbound.text,
         media_url: inbound.media_url,
-        external_id: inbound.message_id,
+        external_id: inbound
+            .message_id
+            .filter(|_| !faults::planted(Mutant::NoDeduplication)),
         received_at: now,
     };
     let job = NewJob {
@@ -90,6 +93,7 @@ fn job(inbound: Inbound, business_id: BusinessId, now: DateTime<Utc>) -> NewJob 
         ..NewJob::new(&receive).in_group(receive.group_key())
     };
     match key {
+        _ if faults::planted(Mutant::NoDeduplication) => job,
         DedupeKey::Id(key) => job.with_key(key),
         DedupeKey::Words(key) => job.with_key_until(key, now + TimeDelta::seconds(REPEAT_SECONDS)),
     }

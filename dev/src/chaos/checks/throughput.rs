@@ -1,0 +1,42 @@
+//! Work is back soon after a fault's end.
+
+use super::Verdict;
+use crate::chaos::facts::Recovery;
+
+/// The share of the work of before that must be back.
+const SHARE: f64 = 0.95;
+
+/// Compares each fault's after with its before.
+pub(super) fn judge(recoveries: &[Recovery]) -> Verdict {
+    let mut verdict = Verdict::default();
+    for Recovery {
+        fault,
+        before,
+        after,
+    } in recoveries
+    {
+        let back = *after >= before * SHARE;
+        verdict.judge((!back).then(|| {
+            format!(
+                "after {fault} {after:.1} messages a second were answered, before it {before:.1}"
+            )
+        }));
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_does_not_come_back_is_found() {
+        let recovery = |after| Recovery {
+            fault: "kill_worker".to_owned(),
+            before: 20.0,
+            after,
+        };
+        let verdict = judge(&[recovery(19.0), recovery(25.0), recovery(18.9)]);
+        assert_eq!((verdict.judged, verdict.violations.len()), (3, 1));
+    }
+}

@@ -1,0 +1,368 @@
+//! From what was recorded, seen and stored to the facts that are judged.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use common::database;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::{Instant, sleep};
+
+use super::facts::{
+    Attempt, Call, Delivered, Disturbance, Ending, Facts, Leftover, Policy, Takeover, Ticks, Time,
+    View,
+};
+use super::fault::{Fault, Scope};
+use super::history::{Event, Marker, markers};
+use super::load::Sender;
+use super::processes::Role;
+use super::world::{Held, World};
+
+/// How many microseconds a job's time may have passed before it counts as overdue: longer than any outage's rest.
+const OVERDUE_MICROSECONDS: i64 = 8_000_000;
+
+/// How long after a fault others may still suffer from it.
+const AFTERMATH: TimeDelta = TimeDelta::seconds(2);
+
+/// Until when everything acknowledged has an answer, or says why not, and no job of a message is left; whether so.
+pub async fn drained(world: &World, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'failed') \
+                    AND kind IN ('receive_message', 'take_turn', 'deliver_message')";
+        let left: Result<i64, _> = sqlx::query_scalar(left)
+            .fetch_one(&world.platform.owner)
+            .await;
+        if left.is_ok_and(|left| left == 0) && unanswered(world).await == Some(0) {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn unanswered(world: &World) -> Option<usize> {
+    let mut open = acknowledged(world);
+    for delivered in world.platform.manychat.delivered() {
+        for marker in markers(&delivered.text) {
+            open.remove(&marker);
+        }
+    }
+    for ending in endings(&world.platform.owner).await.ok()? {
+        for marker in ending.markers {
+            open.remove(&marker);
+        }
+    }
+    Some(open.len())
+}
+
+fn acknowledged(world: &World) -> BTreeMap<Marker, Time> {
+    let mut first = BTreeMap::new();
+    for entry in world.history.entries() {
+        if let Event::Acknowledged { marker } = entry.event {
+            first.entry(marker).or_insert(entry.at);
+        }
+    }
+    first
+}
+
+/// All facts of a run that is over, but for recoveries.
+pub async fn facts(world: &World, sender: &Sender) -> Result<Facts, String> {
+    let told = |error: sqlx::Error| format!("the database could not be asked: {error}");
+    let pool = &world.platform.owner;
+    let disturbances = disturbances(world);
+    let workers_started = world
+        .history
+        .entries()
+        .iter()
+        .filter(|entry| matches!(&entry.event, Event::Started { process, .. } if process.starts_with("worker")))
+        .count();
+    let workers = world.processes.names(Role::Worker).len();
+    Ok(Facts {
+        policies: policies(world, sender),
+        acknowledged: acknowledged(world),
+        statuses: statuses(world),
+        calls: calls(world),
+        delivered: delivered(world),
+        attempts: attempts(pool).await.map_err(told)?,
+        endings: endings(pool).await.map_err(told)?,
+        takeovers: takeovers(world),
+        ticks: ticks(world, &disturbances).await.map_err(told)?,
+        recoveries: Vec::new(),
+        fallen: Vec::new(),
+        memory: world.samples.memory((workers_started - workers) as u64),
+        leftovers: leftovers(pool).await.map_err(told)?,
+        views: views(world).await?,
+        disturbances,
+    })
+}
+
+fn policies(world: &World, sender: &Sender) -> HashMap<u64, Policy> {
+    let acknowledged = acknowledged(world);
+    let policy = |contact: u64| world.businesses[sender.business_of(contact)].1;
+    acknowledged
+        .keys()
+        .map(|marker| (marker.contact, policy(marker.contact)))
+        .collect()
+}
+
+fn statuses(world: &World) -> BTreeMap<u16, usize> {
+    let mut counts = BTreeMap::new();
+    for entry in world.history.entries() {
+        if let Event::NotAcknowledged { status, .. } = entry.event {
+            *counts.entry(status.unwrap_or(0)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn calls(world: &World) -> Vec<Call> {
+    let calls = world.model.chat_calls().into_iter().filter_map(|call| {
+        let asked = call.body["messages"].as_array()?.last()?["content"].as_str()?;
+        let markers = markers(asked);
+        Some(Call {
+            contact: markers.first()?.contact,
+            markers,
+            source: call.source.unwrap_or_default(),
+            started_at: call.started_at,
+            ended_at: call.ended_at,
+        })
+    });
+    calls.collect()
+}
+
+/// What reached contacts so far.
+pub fn delivered(world: &World) -> Vec<Delivered> {
+    let delivered = world.platform.manychat.delivered().into_iter();
+    let read = delivered.filter_map(|delivered| {
+        Some(Delivered {
+            contact: delivered.subscriber_id.parse().ok()?,
+            markers: markers(&delivered.text),
+            at: delivered.received_at,
+        })
+    });
+    read.collect()
+}
+
+async fn attempts(pool: &PgPool) -> Result<Vec<Attempt>, sqlx::Error> {
+    type Row = (String, Time, Option<Time>, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT body, started_at, finished_at, outcome FROM delivery_attempts \
+         JOIN deliveries ON deliveries.id = delivery_id ORDER BY started_at",
+    )
+    .fetch_all(pool)
+    .await?;
+    let attempt = |(body, started_at, finished_at, outcome): Row| Attempt {
+        markers: markers(&body),
+        started_at,
+        finished_at,
+        outcome,
+    };
+    Ok(rows.into_iter().map(attempt).collect())
+}
+
+async fn endings(pool: &PgPool) -> Result<Vec<Ending>, sqlx::Error> {
+    let rows: Vec<(String, String, Option<String>)> = sqlx::query_as(
+        "SELECT content, status, status_reason FROM messages WHERE status IN ('failed', 'unknown', 'ignored')",
+    )
+    .fetch_all(pool)
+    .await?;
+    let ending = |(content, status, reason): (String, String, Option<String>)| Ending {
+        markers: markers(&content),
+        status,
+        reason,
+    };
+    Ok(rows.into_iter().map(ending).collect())
+}
+
+/// When what was not itself: from a kill to the next start, from a freeze to its end, from a fault to its healing.
+fn disturbances(world: &World) -> Vec<Disturbance> {
+    let entries = world.history.entries();
+    let now = world.history.now();
+    let end_of = |index: usize, is_end: &dyn Fn(&Event) -> bool| {
+        let later = entries[index + 1..].iter();
+        later
+            .filter(|entry| is_end(&entry.event))
+            .map(|entry| entry.at)
+            .next()
+            .unwrap_or(now)
+    };
+    let mut disturbances = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let (process, from, until) = match &entry.event {
+            Event::Killed { process: name } => {
+                let started = |event: &Event| matches!(event, Event::Started { process, .. } if process == name);
+                (Some(name.clone()), entry.at, end_of(index, &started))
+            }
+            Event::Stopped { process: name } => {
+                let continued = |event: &Event| matches!(event, Event::Continued { process } if process == name);
+                (Some(name.clone()), entry.at, end_of(index, &continued))
+            }
+            Event::Injected { fault } if Fault::named(fault).is_some_and(Fault::touches_leases) => {
+                let healed =
+                    |event: &Event| matches!(event, Event::Healed { fault: it } if it == fault);
+                (None, entry.at, end_of(index, &healed))
+            }
+            Event::Stalled { milliseconds } => {
+                let stalled = i64::try_from(*milliseconds).unwrap_or(i64::MAX);
+                (None, entry.at - TimeDelta::milliseconds(stalled), entry.at)
+            }
+            _ => continue,
+        };
+        disturbances.push(Disturbance {
+            process,
+            from,
+            until,
+        });
+    }
+    disturbances
+}
+
+/// What killed workers held; disturbed where a store, a scheduler or another worker was not itself meanwhile.
+fn takeovers(world: &World) -> Vec<Takeover> {
+    let mut others = disturbances(world);
+    let entries = world.history.entries();
+    let stores = entries.iter().filter_map(|entry| match &entry.event {
+        Event::Injected { fault } | Event::Healed { fault } => {
+            let fault = Fault::named(fault)?;
+            matches!(fault.scope(), Scope::Postgres | Scope::Redis).then_some(Disturbance {
+                process: None,
+                from: entry.at,
+                until: entry.at,
+            })
+        }
+        _ => None,
+    });
+    others.extend(stores);
+    let takeover = |held: Held| {
+        let until = held
+            .moved_at
+            .unwrap_or(held.killed_at + TimeDelta::seconds(4));
+        let disturbed = others.iter().any(|other| {
+            let elsewhere = other.process.as_deref() != Some(&held.process);
+            let counts = other
+                .process
+                .as_ref()
+                .is_none_or(|name| !name.starts_with("ingress"));
+            elsewhere && counts && other.touches(held.killed_at, until, AFTERMATH)
+        });
+        Takeover {
+            job: held.job.to_string(),
+            kind: held.kind,
+            after_ms: held
+                .moved_at
+                .map(|moved_at| (moved_at - held.killed_at).num_milliseconds()),
+            disturbed,
+        }
+    };
+    world.held().into_iter().map(takeover).collect()
+}
+
+async fn ticks(world: &World, disturbances: &[Disturbance]) -> Result<Ticks, sqlx::Error> {
+    let keys: Vec<String> =
+        sqlx::query_scalar("SELECT key FROM jobs WHERE kind = 'probe' AND key LIKE 'probe@%'")
+            .fetch_all(&world.platform.owner)
+            .await?;
+    let mut jobs = BTreeMap::new();
+    for key in keys {
+        let time: String = key
+            .chars()
+            .skip_while(|c| *c != '@')
+            .skip(1)
+            .take_while(char::is_ascii_digit)
+            .collect();
+        if let Ok(time) = time.parse::<i64>() {
+            *jobs.entry(time).or_default() += 1;
+        }
+    }
+    let every = i64::from(world.probe_seconds);
+    let begun = world.history.entries().first().map(|first| first.at);
+    // The first ticks may fall before the schedulers are up, the last after they were looked for.
+    let expected = begun.map(|begun| {
+        let round = |time: Time| time.timestamp().div_euclid(every) * every;
+        (round(begun) + 2 * every, round(world.history.now()) - every)
+    });
+    let schedulers = world.processes.names(Role::Scheduler);
+    let away = disturbances.iter().filter(|it| {
+        it.process.is_none() || schedulers.len() == 1 && it.process == schedulers.first().cloned()
+    });
+    let excused = away.map(|it| (it.from.timestamp() - 1, (it.until + AFTERMATH).timestamp()));
+    Ok(Ticks {
+        every,
+        jobs,
+        expected,
+        excused: excused.collect(),
+    })
+}
+
+async fn leftovers(pool: &PgPool) -> Result<Vec<Leftover>, sqlx::Error> {
+    type Row = (String, String, String, bool, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id::text, kind, state::text, \
+             state <> 'dead' AND greatest(run_at, coalesce(lease_until, run_at)) < now() - $1::interval, \
+             CASE state WHEN 'dead' THEN last_error ELSE coalesce(wait_reason, last_error) END \
+         FROM jobs WHERE state NOT IN ('succeeded', 'cancelled')",
+    )
+    .bind(sqlx::postgres::types::PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: OVERDUE_MICROSECONDS,
+    })
+    .fetch_all(pool)
+    .await?;
+    let leftover = |(job, kind, state, overdue, reason): Row| Leftover {
+        job,
+        kind,
+        state,
+        overdue,
+        reason,
+    };
+    Ok(rows.into_iter().map(leftover).collect())
+}
+
+/// What the first business sees of every table that has rows of businesses, as the services' role.
+async fn views(world: &World) -> Result<Vec<View>, String> {
+    let told = |error: sqlx::Error| format!("a table could not be looked at: {error}");
+    let tables: Vec<(String, String)> = sqlx::query_as(
+        "SELECT relname::text, CASE relname WHEN 'businesses' THEN 'id' ELSE 'business_id' END \
+         FROM pg_class AS class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') \
+         AND (relname = 'businesses' OR EXISTS (SELECT FROM pg_attribute \
+             WHERE attrelid = class.oid AND attname = 'business_id' AND NOT attisdropped)) ORDER BY 1",
+    )
+    .fetch_all(&world.platform.owner)
+    .await
+    .map_err(told)?;
+    let business = world.platform.business.business_id;
+    let mut views = Vec::new();
+    for (table, column) in tables {
+        let count = |condition: &str| {
+            let query =
+                format!("SELECT count(*) FROM {table} WHERE {column} {condition} '{business}'");
+            AssertSqlSafe(query)
+        };
+        let there: i64 = sqlx::query_scalar(count("="))
+            .fetch_one(&world.platform.owner)
+            .await
+            .map_err(told)?;
+        let mut tx = database::business(&world.platform.pool, business)
+            .await
+            .map_err(|error| error.to_string())?;
+        let own: i64 = sqlx::query_scalar(count("="))
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(told)?;
+        let foreign: i64 = sqlx::query_scalar(count("<>"))
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(told)?;
+        views.push(View {
+            table,
+            own,
+            foreign,
+            there,
+        });
+    }
+    Ok(views)
+}

@@ -1,0 +1,354 @@
+//! A whole Relais to break: servers of its own, proxies in front of them, processes, and an outside world that keeps count.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::database::businesses;
+use common::faults::{self, Mutant};
+use common::{Clock, database};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::facts::{Policy, Time};
+use super::history::{Event, History};
+use super::load::Sender;
+use super::processes::{Processes, Role};
+use super::proxy::Proxy;
+use super::samples::Samples;
+use crate::seed::Seeded;
+use crate::simulators::openai::OpenAiSimulator;
+use crate::testing::{Platform, Setup};
+
+/// The key of the model's simulator.
+const MODEL_KEY: &str = "sk-chaos-simulator";
+
+/// How long a call of the model or the channel may be silent: short, so that a fault ends soon.
+const PROVIDER_TIMEOUT_SECONDS: &str = "2";
+
+/// How often what a dead worker held is looked at, and for how long.
+const WATCH: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(8));
+
+/// How late a timer may be before the machine counts as stalled.
+const STALL: Duration = Duration::from_millis(700);
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The `relais` program.
+    pub program: PathBuf,
+    /// A PostgreSQL of its own, that keeps its promises at a crash.
+    pub own_postgres: bool,
+    /// The businesses' policies, one each.
+    pub policies: Vec<Policy>,
+    /// How many of each role.
+    pub processes: Vec<(Role, usize)>,
+    /// Further environment.
+    pub vars: Vec<(String, String)>,
+    /// Seconds between the ticks of the probes.
+    pub probe_seconds: u32,
+    /// How long the model takes.
+    pub pace: Duration,
+    /// Where the processes' logs go; `None`: nowhere.
+    pub logs: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Two businesses, and two of every process.
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            own_postgres: false,
+            policies: vec![Policy::AtLeastOnce, Policy::AtMostOnce],
+            processes: vec![(Role::Ingress, 2), (Role::Worker, 2), (Role::Scheduler, 2)],
+            vars: Vec::new(),
+            probe_seconds: 2,
+            pace: Duration::from_millis(60),
+            logs: None,
+        }
+    }
+
+    /// With a defect.
+    #[must_use]
+    pub fn with(mut self, mutant: Option<Mutant>) -> Self {
+        let planted = mutant.map(|mutant| (faults::MUTANT.to_owned(), mutant.as_str().to_owned()));
+        self.vars.extend(planted);
+        self
+    }
+}
+
+/// A job that a killed worker held.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The job.
+    pub job: uuid::Uuid,
+    /// What kind.
+    pub kind: String,
+    /// The attempt it held.
+    pub attempt: i32,
+    /// Who held it.
+    pub process: String,
+    /// When that was killed.
+    pub killed_at: Time,
+    /// When it was somebody else's, or had ended.
+    pub moved_at: Option<Time>,
+}
+
+/// A running Relais.
+pub struct World {
+    /// Stores, channel, and the harness's own way into the database.
+    pub platform: Platform,
+    /// The model.
+    pub model: OpenAiSimulator,
+    /// In front of PostgreSQL.
+    pub postgres: Proxy,
+    /// In front of Redis.
+    pub redis: Proxy,
+    /// The processes.
+    pub processes: Processes,
+    /// The businesses, and what they want.
+    pub businesses: Vec<(Seeded, Policy)>,
+    /// The record.
+    pub history: History,
+    /// Memory over time.
+    pub samples: Samples,
+    /// What killed workers held.
+    pub held: Arc<Mutex<Vec<Held>>>,
+    /// Seconds between ticks.
+    pub probe_seconds: u32,
+    watching: JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+impl World {
+    /// Starts it, and waits until it takes messages.
+    pub async fn start(plan: Plan) -> Result<Self, String> {
+        let told = |error: std::io::Error| error.to_string();
+        let model = OpenAiSimulator::start(localhost(0), "/:source/v1", MODEL_KEY)
+            .await
+            .map_err(told)?;
+        model.set_pace(plan.pace);
+        let mut vars: Vec<(String, String)> = [
+            ("CHAT_PROVIDERS", "openai"),
+            ("OPENAI_API_KEY", MODEL_KEY),
+            ("MODEL_TIMEOUT_SECONDS", PROVIDER_TIMEOUT_SECONDS),
+            ("MANYCHAT_TIMEOUT_SECONDS", PROVIDER_TIMEOUT_SECONDS),
+            (faults::PROBE_SECONDS, &plan.probe_seconds.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        if plan.logs.is_some() {
+            vars.push((
+                "RUST_LOG".to_owned(),
+                "info,common=debug,workers=debug,scheduler=debug,ingress=debug".to_owned(),
+            ));
+        }
+        vars.extend(plan.vars.iter().cloned());
+        let setup = Setup {
+            program: plan.program.clone(),
+            ingresses: 0,
+            workers: false,
+            scheduler: false,
+            own_postgres: plan.own_postgres,
+            vars,
+            ..Setup::new("")
+        };
+        let platform = setup.start().await;
+        let mut vars: BTreeMap<String, String> = platform.vars.clone().into_iter().collect();
+        let postgres = gate(&mut vars, "DATABASE_URL").await?;
+        let redis = gate(&mut vars, "REDIS_URL").await?;
+        let history = History::default();
+        let businesses = found(&platform, &plan.policies).await?;
+        let model_url = model.base_url().to_owned();
+        let mut processes = Processes::new(
+            plan.program.clone(),
+            vars,
+            model_url,
+            history.clone(),
+            plan.logs.clone(),
+        );
+        for (role, count) in &plan.processes {
+            for _ in 0..*count {
+                processes.add(*role)?;
+            }
+        }
+        let world = Self {
+            samples: Samples::new(platform.redis.url()),
+            watching: tokio::spawn(watch_the_machine(history.clone())),
+            held: Arc::default(),
+            probe_seconds: plan.probe_seconds,
+            platform,
+            model,
+            postgres,
+            redis,
+            processes,
+            businesses,
+            history,
+        };
+        world.ready().await?;
+        Ok(world)
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for address in self.processes.addresses() {
+            let url = format!("http://{address}/health");
+            while self.platform.http.get(&url).send().await.is_err() {
+                if Instant::now() > deadline {
+                    return Err(format!("no ingress at {address} within 20 s"));
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever writes to this world.
+    pub fn sender(&self) -> Result<Sender, String> {
+        let businesses = self.businesses.iter().map(|(it, _)| it.clone()).collect();
+        Sender::new(self.processes.addresses(), businesses, self.history.clone())
+    }
+
+    /// Kills a process, and watches what it held if it is a worker.
+    pub async fn kill(&mut self, name: &str) {
+        if let Some(pid) = self.processes.kill(name) {
+            self.watch_held(name, pid).await;
+        }
+    }
+
+    /// Waits until a process has died of a planted death; whether it has.
+    pub async fn died(&mut self, name: &str, patience: Duration) -> bool {
+        let Some(pid) = self.processes.died(name, patience).await else {
+            return false;
+        };
+        self.watch_held(name, pid).await;
+        true
+    }
+
+    /// Notes what the dead worker held, and when each of it moves.
+    async fn watch_held(&self, name: &str, pid: u32) {
+        let killed_at = self.history.now();
+        let running =
+            "SELECT id, kind, attempt FROM jobs WHERE state = 'running' AND worker LIKE $1";
+        let rows: Vec<(uuid::Uuid, String, i32)> = sqlx::query_as(running)
+            .bind(format!("{pid}-%"))
+            .fetch_all(&self.platform.owner)
+            .await
+            .unwrap_or_default();
+        for (job, kind, attempt) in rows {
+            let held = Held {
+                job,
+                kind,
+                attempt,
+                process: name.to_owned(),
+                killed_at,
+                moved_at: None,
+            };
+            let number = {
+                let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push(held);
+                all.len() - 1
+            };
+            let (pool, all) = (self.platform.owner.clone(), Arc::clone(&self.held));
+            tokio::spawn(watch(pool, self.history.clone(), all, number));
+        }
+    }
+
+    /// What killed workers held so far, as far as it was watched.
+    pub fn held(&self) -> Vec<Held> {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A proxy in front of the store that `vars` name, which name the proxy from now on.
+async fn gate(vars: &mut BTreeMap<String, String>, name: &str) -> Result<Proxy, String> {
+    let told = |error: &dyn std::fmt::Display| format!("no proxy for {name}: {error}");
+    let url = vars.get(name).ok_or_else(|| told(&"it is not set"))?;
+    let mut url = reqwest::Url::parse(url).map_err(|error| told(&error))?;
+    let port = url.port().ok_or_else(|| told(&"it has no port"))?;
+    let proxy = Proxy::start(localhost(port))
+        .await
+        .map_err(|error| told(&error))?;
+    url.set_port(Some(proxy.port()))
+        .map_err(|()| told(&"its port cannot be set"))?;
+    vars.insert(name.to_owned(), url.into());
+    Ok(proxy)
+}
+
+fn localhost(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Businesses with these policies; the first one is the platform's own.
+async fn found(platform: &Platform, policies: &[Policy]) -> Result<Vec<(Seeded, Policy)>, String> {
+    let mut businesses = Vec::new();
+    for (number, policy) in policies.iter().enumerate() {
+        let seeded = if number == 0 {
+            platform.business.clone()
+        } else {
+            platform
+                .another_business(&format!("Business {number}"))
+                .await
+        };
+        let chosen = match policy {
+            Policy::AtLeastOnce => "at_least_once",
+            Policy::AtMostOnce => "at_most_once",
+        };
+        let set = async {
+            let id = seeded.business_id;
+            let mut tx = database::business(&platform.pool, id).await?;
+            businesses::set_delivery_policy(&mut tx, id, chosen, Clock::default().now()).await?;
+            tx.commit().await?;
+            Ok::<_, common::Error>(())
+        };
+        set.await.map_err(|error| error.to_string())?;
+        businesses.push((seeded, *policy));
+    }
+    Ok(businesses)
+}
+
+/// Looks at the job that is number `number` of `all` until it has moved.
+async fn watch(pool: PgPool, history: History, all: Arc<Mutex<Vec<Held>>>, number: usize) {
+    let held = all.lock().unwrap_or_else(PoisonError::into_inner)[number].clone();
+    let deadline = Instant::now() + WATCH.1;
+    while Instant::now() < deadline {
+        let moved = "SELECT attempt > $2 OR state NOT IN ('queued', 'running', 'failed') FROM jobs WHERE id = $1";
+        let moved: Result<bool, _> = sqlx::query_scalar(moved)
+            .bind(held.job)
+            .bind(held.attempt)
+            .fetch_one(&pool)
+            .await;
+        if moved.is_ok_and(|moved| moved) {
+            let moved_at = Some(history.now());
+            all.lock().unwrap_or_else(PoisonError::into_inner)[number].moved_at = moved_at;
+            return;
+        }
+        sleep(WATCH.0).await;
+    }
+}
+
+/// Notes when this program itself was not run: what it then saw late, nobody did late.
+async fn watch_the_machine(history: History) {
+    let rest = Duration::from_millis(50);
+    loop {
+        let asleep = Instant::now();
+        sleep(rest).await;
+        let late = asleep.elapsed().saturating_sub(rest);
+        if late > STALL {
+            history.record(Event::Stalled {
+                milliseconds: late.as_millis(),
+            });
+        }
+    }
+}
