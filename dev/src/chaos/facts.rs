@@ -66,8 +66,8 @@ pub struct Call {
     pub source: String,
     /// When it came.
     pub started_at: Time,
-    /// When it ended; `None`: it had not.
-    pub ended_at: Option<Time>,
+    /// When it ended.
+    pub ended_at: Time,
 }
 
 /// A text that reached a contact.

@@ -16,13 +16,16 @@ use super::fault::{Fault, Scope};
 use super::history::{Event, Marker, markers};
 use super::load::Sender;
 use super::processes::Role;
-use super::world::{Held, World};
+use super::world::{Held, PROVIDER_TIMEOUT, World};
 
 /// How many microseconds a job's time may have passed before it counts as overdue: longer than any outage's rest.
 const OVERDUE_MICROSECONDS: i64 = 8_000_000;
 
 /// How long after a fault others may still suffer from it.
 const AFTERMATH: TimeDelta = TimeDelta::seconds(2);
+
+/// How long what a dead worker held is given to move.
+const TAKEOVER: TimeDelta = TimeDelta::milliseconds(4_200);
 
 /// Until when everything acknowledged has an answer, or says why not, and no job of a message is left; whether so.
 pub async fn drained(world: &World, patience: Duration) -> bool {
@@ -122,12 +125,14 @@ fn calls(world: &World) -> Vec<Call> {
     let calls = world.model.chat_calls().into_iter().filter_map(|call| {
         let asked = call.body["messages"].as_array()?.last()?["content"].as_str()?;
         let markers = markers(asked);
+        // Nobody waits longer for a model that says nothing.
+        let given_up_at = call.started_at + PROVIDER_TIMEOUT;
         Some(Call {
             contact: markers.first()?.contact,
             markers,
             source: call.source.unwrap_or_default(),
             started_at: call.started_at,
-            ended_at: call.ended_at,
+            ended_at: call.ended_at.unwrap_or(given_up_at).min(given_up_at),
         })
     });
     calls.collect()
@@ -236,10 +241,12 @@ fn takeovers(world: &World) -> Vec<Takeover> {
         _ => None,
     });
     others.extend(stores);
+    let now = world.history.now();
+    let all = world.held().into_iter();
+    // One that may still move in time is nothing to judge.
+    let over = all.filter(|held| held.moved_at.is_some() || now - held.killed_at > TAKEOVER);
     let takeover = |held: Held| {
-        let until = held
-            .moved_at
-            .unwrap_or(held.killed_at + TimeDelta::seconds(4));
+        let until = held.moved_at.unwrap_or(held.killed_at + TAKEOVER);
         let disturbed = others.iter().any(|other| {
             let elsewhere = other.process.as_deref() != Some(&held.process);
             let counts = other
@@ -257,7 +264,7 @@ fn takeovers(world: &World) -> Vec<Takeover> {
             disturbed,
         }
     };
-    world.held().into_iter().map(takeover).collect()
+    over.map(takeover).collect()
 }
 
 async fn ticks(world: &World, disturbances: &[Disturbance]) -> Result<Ticks, sqlx::Error> {

@@ -52,6 +52,12 @@ pub fn markers(text: &str) -> Vec<Marker> {
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
+/// Their names, for people.
+pub fn list(markers: &[Marker]) -> String {
+    let names: Vec<String> = markers.iter().map(Marker::to_string).collect();
+    names.join(" ")
+}
+
 /// What happened.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

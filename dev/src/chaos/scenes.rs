@@ -161,7 +161,8 @@ async fn worker_wakes(plan: Plan) -> Result<Facts, String> {
     delivered(&world, 30).await;
     sleep(Duration::from_millis(300)).await;
     world.processes.go_on("worker-1");
-    sleep(Duration::from_millis(1_500)).await;
+    sleep(Duration::from_millis(1_000)).await;
+    gather::drained(&world, PATIENCE).await;
     gather::facts(&world, &sender).await
 }
 
@@ -192,7 +193,11 @@ async fn channel_refuses(plan: Plan) -> Result<Facts, String> {
 }
 
 async fn worker_dies_with_the_first(plan: Plan) -> Result<Facts, String> {
-    let (mut world, sender) = open(plan).await?;
+    let (mut world, sender) = open(Plan {
+        probe_seconds: 3_600,
+        ..plan
+    })
+    .await?;
     world.processes.kill("worker-1");
     world
         .processes
@@ -230,12 +235,12 @@ async fn two_schedulers(plan: Plan) -> Result<Facts, String> {
 
 async fn worker_dies(plan: Plan) -> Result<Facts, String> {
     let (mut world, sender) = open(plan).await?;
-    world.model.set_pace(Duration::from_millis(2_500));
+    world.model.set_pace(Duration::from_millis(1_700));
     all(&sender, 1..=6, 1).await;
     world.processes.add(Role::Worker)?;
     sleep(Duration::from_millis(1_000)).await;
     world.kill("worker-1").await;
-    sleep(Duration::from_millis(4_300)).await;
+    gather::drained(&world, Duration::from_secs(6)).await;
     gather::facts(&world, &sender).await
 }
 

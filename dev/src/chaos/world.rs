@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use common::database::businesses;
 use common::faults::{self, Mutant};
 use common::{Clock, database};
@@ -27,7 +28,7 @@ use crate::testing::{Platform, Setup};
 const MODEL_KEY: &str = "sk-chaos-simulator";
 
 /// How long a call of the model or the channel may be silent: short, so that a fault ends soon.
-const PROVIDER_TIMEOUT_SECONDS: &str = "2";
+pub const PROVIDER_TIMEOUT: TimeDelta = TimeDelta::seconds(2);
 
 /// How often what a dead worker held is looked at, and for how long.
 const WATCH: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(8));
@@ -136,11 +137,12 @@ impl World {
             .await
             .map_err(told)?;
         model.set_pace(plan.pace);
+        let timeout = PROVIDER_TIMEOUT.num_seconds().to_string();
         let mut vars: Vec<(String, String)> = [
             ("CHAT_PROVIDERS", "openai"),
             ("OPENAI_API_KEY", MODEL_KEY),
-            ("MODEL_TIMEOUT_SECONDS", PROVIDER_TIMEOUT_SECONDS),
-            ("MANYCHAT_TIMEOUT_SECONDS", PROVIDER_TIMEOUT_SECONDS),
+            ("MODEL_TIMEOUT_SECONDS", timeout.as_str()),
+            ("MANYCHAT_TIMEOUT_SECONDS", timeout.as_str()),
             (faults::PROBE_SECONDS, &plan.probe_seconds.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::Verdict;
 use crate::chaos::facts::{Attempt, Delivered, Facts, Policy, Time};
-use crate::chaos::history::Marker;
+use crate::chaos::history::{Marker, list};
 
 /// Two clocks of one machine, and the time a call takes to arrive.
 const MARGIN: TimeDelta = TimeDelta::milliseconds(50);
@@ -99,11 +99,6 @@ fn woke_up(facts: &Facts, at: Time) -> bool {
         .iter()
         .filter(|disturbance| disturbance.process.is_some())
         .any(|disturbance| disturbance.until <= at && at <= disturbance.until + AWAKENING)
-}
-
-fn list(markers: &[Marker]) -> String {
-    let names: Vec<String> = markers.iter().map(Marker::to_string).collect();
-    names.join(" ")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Verdict;
 use crate::chaos::facts::{Facts, Time};
-use crate::chaos::history::Marker;
+use crate::chaos::history::{Marker, list};
 
 /// Each message was sent after the one before it was acknowledged: so it must not be answered earlier. Only the first
 /// arrival counts; whether it may arrive again is another check's.
@@ -25,7 +25,12 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
     }
     for delivered in &facts.delivered {
         let sorted = delivered.markers.is_sorted();
-        let text = || format!("an answer takes {:?} in a wrong order", delivered.markers);
+        let text = || {
+            format!(
+                "an answer takes {} in a wrong order",
+                list(&delivered.markers)
+            )
+        };
         verdict.judge((!sorted).then(text));
     }
     verdict

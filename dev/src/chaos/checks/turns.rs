@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::Verdict;
 use crate::chaos::facts::{Call, Facts};
+use crate::chaos::history::list;
 
 /// How long the news of a kill, a freeze or an outage may take to reach the other end of a call, leases included.
 const AFTERMATH: TimeDelta = TimeDelta::seconds(4);
@@ -22,9 +23,7 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
     let mut verdict = Verdict::default();
     for calls in calls.values() {
         for (earlier, later) in calls.iter().zip(calls.iter().skip(1)) {
-            let overlap = earlier
-                .ended_at
-                .is_none_or(|ended_at| ended_at > later.started_at + MARGIN);
+            let overlap = earlier.ended_at > later.started_at + MARGIN;
             let excused = || {
                 facts.disturbances.iter().any(|disturbance| {
                     let concerns = disturbance
@@ -36,13 +35,14 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
             };
             verdict.judge((overlap && !excused()).then(|| {
                 format!(
-                    "contact {} had two turns at once: {} asked for {:?} at {}, {} for {:?} at {}",
+                    "contact {} had two turns at once: {} asked for {} from {} to {}, {} for {} from {}",
                     later.contact,
                     earlier.source,
-                    earlier.markers,
+                    list(&earlier.markers),
                     earlier.started_at,
+                    earlier.ended_at,
                     later.source,
-                    later.markers,
+                    list(&later.markers),
                     later.started_at
                 )
             }));
@@ -63,7 +63,7 @@ mod tests {
             markers: vec![marker(1, 1)],
             source: source.to_owned(),
             started_at: at(from),
-            ended_at: Some(at(until)),
+            ended_at: at(until),
         }
     }
 

@@ -97,7 +97,7 @@ pub struct Call {
     pub source: Option<String>,
     /// When it came.
     pub started_at: DateTime<Utc>,
-    /// When it was answered, or its caller went away; `None`: it is under way.
+    /// When it was answered; `None`: it is under way, or its caller went away, which is seen late or never.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
@@ -122,7 +122,7 @@ impl Shared {
     }
 }
 
-/// A call under way: it ends when dropped, answered or not.
+/// A call under way: it ends when dropped.
 struct UnderWay {
     shared: Arc<Shared>,
     number: usize,
