@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::faults;
+
 /// Tells the time: the system's, shifted by what a test asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
@@ -18,7 +20,8 @@ impl Clock {
         reason = "this is the one place that reads the system's clock"
     )]
     pub fn now(&self) -> DateTime<Utc> {
-        let now = Utc::now() + TimeDelta::milliseconds(self.shift_ms.load(Ordering::Relaxed));
+        let shift = TimeDelta::milliseconds(self.shift_ms.load(Ordering::Relaxed));
+        let now = Utc::now() + shift + faults::clock_error();
         DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
     }
 

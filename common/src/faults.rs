@@ -1,8 +1,10 @@
-//! What the chaos harness plants in debug builds: death at a named point, a defect on purpose, a fast schedule.
+//! What the chaos harness plants in debug builds: death at a named point, a defect on purpose, a wrong
+//! clock, a fast schedule.
 //!
 //! In a release build all of it is constantly absent. Read from the environment once, and outside of [`crate::Config`]:
 //! nobody configures this.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -16,6 +18,9 @@ pub const MUTANT: &str = "RELAIS_MUTANT";
 
 /// Seconds between the ticks of a schedule of probes; unset: there is none.
 pub const PROBE_SECONDS: &str = "RELAIS_PROBE_SECONDS";
+
+/// Names the file that says by how many milliseconds this process's clock is wrong.
+pub const CLOCK: &str = "RELAIS_FAULT_CLOCK";
 
 macro_rules! named {
     ($(#[$about:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident => $name:literal),* $(,)? }) => {
@@ -141,6 +146,20 @@ pub fn probe_every() -> Option<TimeDelta> {
         let seconds = std::env::var(PROBE_SECONDS).ok()?.parse().ok()?;
         (seconds > 0).then(|| TimeDelta::seconds(seconds))
     })
+}
+
+/// By how much this process's clock is wrong, now.
+pub fn clock_error() -> TimeDelta {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if !cfg!(debug_assertions) {
+        return TimeDelta::zero();
+    }
+    let file = FILE.get_or_init(|| std::env::var_os(CLOCK).map(PathBuf::from));
+    let text = file
+        .as_ref()
+        .and_then(|file| std::fs::read_to_string(file).ok());
+    let milliseconds = text.and_then(|text| text.trim().parse().ok());
+    TimeDelta::milliseconds(milliseconds.unwrap_or(0))
 }
 
 /// Keeps two megabytes more, written to, so that they are really there.

@@ -49,8 +49,8 @@ pub struct Facts {
     pub memory: Vec<Memory>,
     /// Jobs that did not end, or ended badly.
     pub leftovers: Vec<Leftover>,
-    /// Processes that ended though nobody wanted them to.
-    pub fallen: Vec<String>,
+    /// What else was not as it should be: processes that ended by themselves, refusals without words.
+    pub oddities: Vec<String>,
     /// Rows that a business saw, or should have seen, by table.
     pub views: Vec<View>,
 }

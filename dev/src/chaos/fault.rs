@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use common::faults::Point;
 use fred::interfaces::ClientLike;
 use fred::types::{ClusterHash, CustomCommand};
@@ -73,6 +74,9 @@ faults! {
     FreezeScheduler, "freeze_scheduler", Process, "a scheduler is stopped, and goes on";
     FreezeWorkerLong, "freeze_worker_30s", Process, "a worker is stopped for 30 s, and goes on";
     FreezeSchedulerLong, "freeze_scheduler_30s", Process, "a scheduler is stopped for 30 s, and goes on";
+    ClockAhead, "clock_ahead", Process, "a scheduler's clock jumps an hour ahead, and back";
+    ClockBehind, "clock_behind", Process, "a scheduler's clock falls an hour behind, and comes back";
+    ThirdScheduler, "third_scheduler", Process, "a scheduler more than there are";
     RedisEmptied, "redis_emptied", Redis, "Redis loses everything";
     RedisRestarted, "redis_restarted", Redis, "Redis stops and comes back empty";
     RedisPaused, "redis_paused", Redis, "Redis hangs, with its connections open";
@@ -111,7 +115,14 @@ impl Fault {
 
     /// Whether it takes too long for the short form.
     pub fn is_long(self) -> bool {
-        matches!(self, Self::FreezeWorkerLong | Self::FreezeSchedulerLong)
+        matches!(
+            self,
+            Self::FreezeWorkerLong
+                | Self::FreezeSchedulerLong
+                | Self::ClockAhead
+                | Self::ClockBehind
+                | Self::ThirdScheduler
+        )
     }
 
     /// How long it lasts.
@@ -121,6 +132,7 @@ impl Fault {
                 Duration::from_secs(if short { 4 } else { 6 })
             }
             Self::FreezeWorkerLong | Self::FreezeSchedulerLong => Duration::from_secs(30),
+            Self::ClockAhead | Self::ClockBehind | Self::ThirdScheduler => Duration::from_secs(4),
             Self::RedisEmptied | Self::PostgresTerminated => Duration::from_millis(200),
             Self::RedisPaused | Self::RedisFull | Self::ModelHangs | Self::ChannelSilent => {
                 Duration::from_secs(if short { 2 } else { 3 })
@@ -152,6 +164,9 @@ impl Fault {
             | Self::FreezeScheduler
             | Self::FreezeWorkerLong
             | Self::FreezeSchedulerLong => world.processes.stop(&victim),
+            Self::ClockAhead => world.processes.set_clock(&victim, TimeDelta::hours(1))?,
+            Self::ClockBehind => world.processes.set_clock(&victim, TimeDelta::hours(-1))?,
+            Self::ThirdScheduler => drop(world.processes.add(Role::Scheduler)?),
             Self::RedisEmptied => redis(world, "FLUSHALL", &[]).await?,
             Self::RedisRestarted => world.platform.redis.kill_hard().await,
             Self::RedisPaused => world.platform.redis.pause(),
@@ -195,9 +210,12 @@ impl Fault {
     fn victim(self) -> Option<Role> {
         match self {
             Self::KillIngress | Self::KillAccepted => Some(Role::Ingress),
-            Self::KillScheduler | Self::FreezeScheduler | Self::FreezeSchedulerLong => {
-                Some(Role::Scheduler)
-            }
+            Self::KillScheduler
+            | Self::FreezeScheduler
+            | Self::FreezeSchedulerLong
+            | Self::ClockAhead
+            | Self::ClockBehind => Some(Role::Scheduler),
+            Self::ThirdScheduler => None,
             _ if self.scope() == Scope::Process => Some(Role::Worker),
             _ => None,
         }
@@ -253,7 +271,10 @@ impl Injected {
             | Fault::FreezeScheduler
             | Fault::FreezeWorkerLong
             | Fault::FreezeSchedulerLong => world.processes.go_on(&process),
-            Fault::RedisEmptied | Fault::PostgresTerminated => {}
+            Fault::ClockAhead | Fault::ClockBehind => {
+                world.processes.set_clock(&process, TimeDelta::zero())?;
+            }
+            Fault::ThirdScheduler | Fault::RedisEmptied | Fault::PostgresTerminated => {}
             Fault::RedisRestarted => {
                 let started = world.platform.redis.start_again().await;
                 started.map_err(|error| told(&error))?;

@@ -94,7 +94,7 @@ pub async fn facts(world: &World, sender: &Sender) -> Result<Facts, String> {
         takeovers: takeovers(world),
         ticks: ticks(world, &disturbances).await.map_err(told)?,
         recoveries: Vec::new(),
-        fallen: Vec::new(),
+        oddities: Vec::new(),
         memory: world.samples.memory((workers_started - workers) as u64),
         leftovers: leftovers(pool).await.map_err(told)?,
         views: views(world).await?,
@@ -248,7 +248,9 @@ fn takeovers(world: &World) -> Vec<Takeover> {
     let takeover = |held: Held| {
         let until = held.moved_at.unwrap_or(held.killed_at + TAKEOVER);
         let disturbed = others.iter().any(|other| {
-            let elsewhere = other.process.as_deref() != Some(&held.process);
+            // A second death of the same process is another one's too.
+            let elsewhere =
+                other.process.as_deref() != Some(&held.process) || other.from > held.killed_at;
             let counts = other
                 .process
                 .as_ref()

@@ -2,6 +2,7 @@
 //! purpose to see whether the checks would notice.
 
 pub mod checks;
+pub mod disk;
 pub mod facts;
 pub mod fault;
 pub mod gather;
@@ -13,6 +14,7 @@ pub mod proxy;
 pub mod report;
 pub mod samples;
 pub mod scenes;
+pub mod shim;
 pub mod trial;
 pub mod world;
 
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 use fault::Fault;
 use mutants::{Case, Caught};
 use report::{Judged, Report, say};
+use scenes::Scene;
 use world::Plan;
 
 /// How long things are broken at random.
@@ -112,6 +115,14 @@ fn list() {
     for fault in Fault::ALL {
         say(&format!("  {:24} {}", fault.as_str(), fault.about()));
     }
+    say(&format!(
+        "  {:24} un-synchronised writes of PostgreSQL are lost",
+        disk::POWER_CUT
+    ));
+    say(&format!(
+        "  {:24} the data folder takes no more",
+        disk::DISK_FULL
+    ));
     say("Defects:");
     for case in mutants::cases() {
         say(&format!(
@@ -126,7 +137,14 @@ fn list() {
 async fn defects(options: &Options, plan: &Plan, report: &mut Report) {
     let everything = options.wants("mutants");
     let wanted = |case: &Case| everything || options.wants(case.name);
-    let cases: Vec<Case> = mutants::cases().into_iter().filter(wanted).collect();
+    let no_shim = shim::Shim::build().err();
+    let mut cases: Vec<Case> = mutants::cases().into_iter().filter(wanted).collect();
+    if let Some(reason) = &no_shim {
+        cases.retain(|case| case.scene != Scene::PowerCut);
+        report
+            .skipped
+            .push(format!("defects that a power cut shows: {reason}"));
+    }
     if !cases.is_empty() {
         report.caught = mutants::play(cases, plan, true).await;
         for caught in &report.caught {
@@ -134,7 +152,9 @@ async fn defects(options: &Options, plan: &Plan, report: &mut Report) {
         }
     }
     if options.only.as_deref() == Some("control") || options.only.is_none() && !options.short {
-        report.control = mutants::play(mutants::cases(), plan, false).await;
+        let mut cases = mutants::cases();
+        cases.retain(|case| no_shim.is_none() || case.scene != Scene::PowerCut);
+        report.control = mutants::play(cases, plan, false).await;
         for control in &report.control {
             say_control(control);
         }
@@ -177,6 +197,22 @@ async fn trials(options: &Options, plan: &Plan, report: &mut Report) -> Result<(
         let plan = logged(options, plan, fault.as_str())?;
         let trial = Box::pin(trial::alone(*fault, plan, report.seed)).await;
         judge(report, fault.as_str(), trial)?;
+    }
+    for name in [disk::POWER_CUT, disk::DISK_FULL] {
+        if !options.wants(name) {
+            continue;
+        }
+        if let Err(reason) = shim::Shim::build() {
+            report.skipped.push(format!("{name}: {reason}"));
+            continue;
+        }
+        let plan = logged(options, plan, name)?;
+        let trial = if name == disk::POWER_CUT {
+            Box::pin(disk::power_cut(plan)).await
+        } else {
+            Box::pin(disk::disk_full(plan)).await
+        };
+        judge(report, name, trial)?;
     }
     if options.wants("mix") {
         let lasts = if options.short { MIX.0 } else { MIX.1 };

@@ -53,7 +53,14 @@ impl Caught {
 /// Every defect.
 pub fn cases() -> Vec<Case> {
     use Mutant as M;
+    // The longest scenes first: the others are played beside them.
     let planted = [
+        (M::RelaxedCommit, Check::Answered, Scene::PowerCut),
+        (
+            M::NoConsumerRestart,
+            Check::Throughput,
+            Scene::RedisRestarts,
+        ),
         (M::EarlyAcknowledgement, Check::Answered, Scene::IngressDies),
         (M::NoDrain, Check::Answered, Scene::DatabaseAway),
         (M::NoDeduplication, Check::Once, Scene::Repeats),
@@ -65,11 +72,6 @@ pub fn cases() -> Vec<Case> {
         (M::RandomTickKey, Check::Ticks, Scene::TwoSchedulers),
         (M::NoReaper, Check::Takeover, Scene::WorkerDies),
         (M::LongLease, Check::Takeover, Scene::WorkerDies),
-        (
-            M::NoConsumerRestart,
-            Check::Throughput,
-            Scene::RedisRestarts,
-        ),
         (M::NoForgetting, Check::Memory, Scene::ManyMessages),
         (M::Hoard, Check::Memory, Scene::ManyMessages),
         (M::NoReason, Check::Reasons, Scene::ModelRefuses),
@@ -144,12 +146,7 @@ mod tests {
             assert!(cases.iter().any(|case| case.check == check), "{check:?}");
         }
         for mutant in Mutant::ALL {
-            // Its scene is a power cut of its own.
-            let elsewhere = *mutant == Mutant::RelaxedCommit;
-            assert!(
-                elsewhere || cases.iter().any(|case| case.mutant == Some(*mutant)),
-                "{mutant:?}"
-            );
+            assert!(cases.iter().any(|case| case.mutant == Some(*mutant)));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use common::faults::{self, Point};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
@@ -63,6 +64,8 @@ pub struct Processes {
     model_url: String,
     history: History,
     logs: Option<PathBuf>,
+    /// A file a process, which sets its clock.
+    clocks: tempfile::TempDir,
     members: BTreeMap<String, Member>,
 }
 
@@ -74,15 +77,17 @@ impl Processes {
         model_url: String,
         history: History,
         logs: Option<PathBuf>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, String> {
+        let clocks = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Ok(Self {
+            clocks,
             program,
             vars,
             model_url,
             history,
             logs,
             members: BTreeMap::new(),
-        }
+        })
     }
 
     /// Adds and starts one more of `role`; its name.
@@ -111,7 +116,8 @@ impl Processes {
             .args(member.role.arguments())
             .env_clear()
             .envs(&self.vars)
-            .env("OPENAI_BASE_URL", self.model_url.replace(":source", name));
+            .env("OPENAI_BASE_URL", self.model_url.replace(":source", name))
+            .env(faults::CLOCK, self.clocks.path().join(name));
         if let Some(address) = member.address {
             command.env("RELAIS_BIND", address.to_string());
         }
@@ -190,6 +196,13 @@ impl Processes {
                 process: name.to_owned(),
             });
         }
+    }
+
+    /// Makes its clock wrong by so much; zero: right again.
+    pub fn set_clock(&self, name: &str, error: TimeDelta) -> Result<(), String> {
+        let file = self.clocks.path().join(name);
+        std::fs::write(file, error.num_milliseconds().to_string())
+            .map_err(|error| format!("the clock of {name} is not set: {error}"))
     }
 
     fn signal(&self, name: &str, signal: Signal) -> bool {

@@ -45,6 +45,9 @@ impl Judged {
             facts.delivered.len(),
             self.trial.took.as_secs_f64(),
         ));
+        if let [note] = self.trial.notes.as_slice() {
+            say(&format!("         {note}"));
+        }
         for (check, verdict) in &self.verdicts {
             for violation in verdict.violations.iter().take(5) {
                 say(&format!("         {}: {violation}", check.promise()));

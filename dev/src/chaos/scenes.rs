@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::sleep;
 
+use super::disk;
 use super::facts::{Facts, Policy, Recovery};
 use super::fault::Fault;
 use super::gather;
@@ -54,6 +55,8 @@ pub enum Scene {
     ModelRefuses,
     /// One table is open to every business.
     TableOpen,
+    /// The power fails while messages are acknowledged.
+    PowerCut,
 }
 
 fn marker(contact: u64, number: u32) -> Marker {
@@ -89,6 +92,7 @@ pub async fn play(scene: Scene, plan: Plan, opened: bool) -> Result<Facts, Strin
         Scene::ManyMessages => many_messages(small).await,
         Scene::ModelRefuses => model_refuses(small).await,
         Scene::TableOpen => table_open(small, opened).await,
+        Scene::PowerCut => Ok(disk::power_cut(small).await?.facts),
     }
 }
 

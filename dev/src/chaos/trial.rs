@@ -212,7 +212,10 @@ impl Run {
         world.samples.take(&running).await;
         let mut facts = gather::facts(&world, &sender).await?;
         facts.recoveries = self.recoveries;
-        facts.fallen = world.processes.fallen();
+        let fallen = world.processes.fallen().into_iter();
+        facts.oddities = fallen
+            .map(|name| format!("{name} ended, and nobody had killed it"))
+            .collect();
         Ok(Trial {
             name: name.to_owned(),
             lines: lines(name, &world, &facts),

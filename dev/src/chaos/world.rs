@@ -176,7 +176,7 @@ impl World {
             model_url,
             history.clone(),
             plan.logs.clone(),
-        );
+        )?;
         for (role, count) in &plan.processes {
             for _ in 0..*count {
                 processes.add(*role)?;

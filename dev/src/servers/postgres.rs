@@ -102,7 +102,7 @@ impl Postgres {
 
     /// Starts it on the same data and port after [`stop`](Self::stop), [`kill_hard`](Self::kill_hard) or a crash.
     pub async fn start_again(&mut self) -> Result<(), ServersError> {
-        let cluster = self.server.folder().data().join("cluster");
+        let cluster = self.cluster();
         let pid_file = cluster.join("postmaster.pid");
         cluster::forget_stale(&pid_file, &cluster);
         let arguments = |port| Ok(arguments(&self.options, &cluster, port));
@@ -127,6 +127,16 @@ impl Postgres {
     /// Kills it as a crash would; its sessions end a moment later by themselves.
     pub async fn kill_hard(&mut self) {
         self.server.kill_hard().await;
+    }
+
+    /// Gives the next starts this environment as well.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.server.set_environment(environment);
+    }
+
+    /// The folder of the database's own files.
+    pub fn cluster(&self) -> PathBuf {
+        self.server.folder().data().join("cluster")
     }
 
     /// The port on 127.0.0.1.

@@ -53,6 +53,8 @@ pub(super) struct Server {
     folder: Folder,
     port: u16,
     port_is_fixed: bool,
+    /// Further environment of its next starts.
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -70,7 +72,13 @@ impl Server {
             folder,
             port: port.unwrap_or_default(),
             port_is_fixed: port.is_some(),
+            environment: Vec::new(),
         }
+    }
+
+    /// Gives the next starts this environment as well.
+    pub(super) fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
     }
 
     /// The server's folder.
@@ -113,6 +121,7 @@ impl Server {
             }
             let mut command = guarded(program, self.kind.graceful_name);
             self.account.run(&mut command).args(arguments(self.port)?);
+            command.envs(self.environment.iter().cloned());
             match self.launch(command, &ready).await {
                 Err(ServersError::PortTaken { .. }) if attempt < PORT_ATTEMPTS => {
                     sleep(PORT_RETRY).await;

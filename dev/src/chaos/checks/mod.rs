@@ -100,7 +100,7 @@ impl Check {
             Self::Takeover => takeover::judge(&facts.takeovers),
             Self::Throughput => throughput::judge(&facts.recoveries),
             Self::Memory => memory::judge(&facts.memory),
-            Self::Reasons => reasons::judge(&facts.leftovers, &facts.fallen),
+            Self::Reasons => reasons::judge(&facts.leftovers, &facts.oddities),
             Self::Tenants => tenants::judge(&facts.views),
         }
     }

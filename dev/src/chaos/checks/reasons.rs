@@ -3,11 +3,11 @@
 use super::Verdict;
 use crate::chaos::facts::Leftover;
 
-/// Looks at every job that has not succeeded when everything should have drained, and at processes that ended by themselves.
-pub(super) fn judge(leftovers: &[Leftover], fallen: &[String]) -> Verdict {
+/// Looks at every job that has not succeeded when everything should have drained, and at what was odd besides.
+pub(super) fn judge(leftovers: &[Leftover], oddities: &[String]) -> Verdict {
     let mut verdict = Verdict::default();
-    for process in fallen {
-        verdict.judge(Some(format!("{process} ended, and nobody had killed it")));
+    for oddity in oddities {
+        verdict.judge(Some(oddity.clone()));
     }
     for leftover in leftovers {
         let reason = leftover.reason.as_deref().filter(|it| !it.is_empty());
