@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
+use fred::error::ErrorKind;
 use fred::interfaces::ClientLike;
 use fred::types::Builder;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy};
@@ -22,7 +23,34 @@ pub fn connect(url: &SecretString) -> Result<Client> {
     let client = builder(url)?.build()?;
     // The connection task ends with the client; what it meets is in the log.
     drop(client.connect());
+    tokio::spawn(leave_silence(client.clone()));
     Ok(client)
+}
+
+/// How often a connection is asked for a sign of life, and how many times in vain before it is given up.
+const SIGN_OF_LIFE: (Duration, u32) = (Duration::from_secs(1), 3);
+
+/// Leaves a connection that is open and silent, as where the other end went without a word. fred's own watch counts from
+/// the last write, so a client that goes on writing stays on such a connection for ever.
+async fn leave_silence(client: Client) {
+    let mut in_vain = 0;
+    loop {
+        tokio::time::sleep(SIGN_OF_LIFE.0).await;
+        let answer: Result<(), _> = client.ping(None).await;
+        match answer {
+            Err(error) if *error.kind() == ErrorKind::Canceled => return,
+            // One that is not connected knows, and does what it can.
+            Err(error) if *error.kind() == ErrorKind::Timeout && client.is_connected() => {
+                in_vain += 1;
+            }
+            Ok(()) | Err(_) => in_vain = 0,
+        }
+        if in_vain == SIGN_OF_LIFE.1 {
+            in_vain = 0;
+            tracing::warn!("redis is silent: connecting anew");
+            client.force_reconnection().await.ok();
+        }
+    }
 }
 
 /// As [`connect`], for subscriptions: they are renewed at each reconnection.

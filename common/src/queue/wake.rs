@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fred::clients::SubscriberClient;
 use fred::error::ErrorKind;
-use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 
@@ -67,6 +67,10 @@ pub(super) fn subscribe(subscriber: &SubscriberClient, channels: Vec<String>) {
                 Err(error) if *error.kind() == ErrorKind::Canceled => return,
                 Err(error) => {
                     tracing::debug!(%error, "not subscribed yet");
+                    // Open and silent: nothing else would end such a connection.
+                    if *error.kind() == ErrorKind::Timeout && subscriber.is_connected() {
+                        subscriber.force_reconnection().await.ok();
+                    }
                     SUBSCRIBE_EVERY.0
                 }
             };
