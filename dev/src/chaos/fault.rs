@@ -81,13 +81,13 @@ faults! {
     RedisRestarted, "redis_restarted", Redis, "Redis stops and comes back empty";
     RedisPaused, "redis_paused", Redis, "Redis hangs, with its connections open";
     RedisFull, "redis_full", Redis, "Redis has no memory for writes";
-    RedisSilent, "redis_half_open", Redis, "the connections to Redis are open and silent; new ones work";
+    RedisSilent, "redis_half_open", Redis, "the connections to Redis stay open and fall silent for good; new ones work";
     PostgresRestarted, "postgres_restarted", Postgres, "PostgreSQL stops in order and comes back";
     PostgresKilled, "postgres_killed", Postgres, "PostgreSQL crashes and recovers";
     PostgresTerminated, "postgres_terminated", Postgres, "the services' sessions are ended";
     PostgresExhausted, "postgres_exhausted", Postgres, "PostgreSQL takes two connections of all services";
     PostgresSlow, "postgres_slow", Postgres, "every word to and from PostgreSQL takes longer";
-    PostgresSilent, "postgres_half_open", Postgres, "the connections to PostgreSQL are open and silent; new ones work";
+    PostgresSilent, "postgres_half_open", Postgres, "the connections to PostgreSQL stay open and fall silent for good; new ones work";
     ModelLimits, "model_429", Outside, "the model answers 429";
     ModelFails, "model_500", Outside, "the model answers 500";
     ModelHangs, "model_hangs", Outside, "the model never answers";
@@ -281,7 +281,6 @@ impl Injected {
             }
             Fault::RedisPaused => world.platform.redis.resume(),
             Fault::RedisFull => redis(world, "CONFIG", &["SET", "maxmemory", "0"]).await?,
-            Fault::RedisSilent => world.redis.set(Mode::Pass),
             Fault::PostgresRestarted | Fault::PostgresKilled => {
                 let started = own_postgres(world)?.start_again().await;
                 started.map_err(|error| told(&error))?;
@@ -289,7 +288,9 @@ impl Injected {
             Fault::PostgresExhausted => {
                 postgres(world, "ALTER ROLE relais_app CONNECTION LIMIT -1").await?;
             }
-            Fault::PostgresSlow | Fault::PostgresSilent => world.postgres.set(Mode::Pass),
+            Fault::PostgresSlow => world.postgres.set(Mode::Pass),
+            // What fell silent never speaks again: whoever waits for it must find out.
+            Fault::RedisSilent | Fault::PostgresSilent => {}
             Fault::ModelLimits | Fault::ModelFails | Fault::ModelHangs | Fault::ModelDrips => {
                 world.model.forgive();
             }

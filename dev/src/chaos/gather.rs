@@ -287,7 +287,10 @@ async fn ticks(world: &World, disturbances: &[Disturbance]) -> Result<Ticks, sql
         }
     }
     let every = i64::from(world.probe_seconds);
-    let begun = world.history.entries().first().map(|first| first.at);
+    let begun = world.history.entries().into_iter().find_map(|entry| {
+        let ticks = matches!(&entry.event, Event::Started { process, .. } if process.starts_with("scheduler"));
+        ticks.then_some(entry.at)
+    });
     // The first ticks may fall before the schedulers are up, the last after they were looked for.
     let expected = begun.map(|begun| {
         let round = |time: Time| time.timestamp().div_euclid(every) * every;

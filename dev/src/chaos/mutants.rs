@@ -15,6 +15,10 @@ use super::world::Plan;
 /// Scenes played at once: they wait most of the time.
 const AT_ONCE: usize = 4;
 
+/// How often a scene is played whose defect was not found: on a machine that stalls, the moment in which it shows may be
+/// missed, and nothing is judged that a stall may have caused.
+const ATTEMPTS: u32 = 3;
+
 /// A defect, and who must find it.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -40,6 +44,8 @@ pub struct Caught {
     pub failed: Option<String>,
     /// How long it took.
     pub took: Duration,
+    /// How often it was played.
+    pub attempts: u32,
 }
 
 impl Caught {
@@ -102,8 +108,16 @@ pub async fn play(cases: Vec<Case>, plan: &Plan, planted: bool) -> Vec<Caught> {
             let begun = Instant::now();
             let mutant = case.mutant.filter(|_| planted);
             let opened = planted && case.mutant.is_none();
-            let facts = Box::pin(scenes::play(case.scene, plan.with(mutant), opened)).await;
-            caught(case, facts, begun.elapsed())
+            let mut attempt = 1;
+            loop {
+                let plan = plan.clone().with(mutant);
+                let facts = Box::pin(scenes::play(case.scene, plan, opened)).await;
+                let caught = caught(case, facts, begun.elapsed(), attempt);
+                if !planted || caught.example().is_some() || attempt == ATTEMPTS {
+                    return caught;
+                }
+                attempt += 1;
+            }
         }
     });
     stream::iter(playing)
@@ -112,7 +126,7 @@ pub async fn play(cases: Vec<Case>, plan: &Plan, planted: bool) -> Vec<Caught> {
         .await
 }
 
-fn caught(case: Case, facts: Result<Facts, String>, took: Duration) -> Caught {
+fn caught(case: Case, facts: Result<Facts, String>, took: Duration, attempts: u32) -> Caught {
     let (mut by, mut judged, mut failed) = (Vec::new(), Vec::new(), None);
     match facts {
         Ok(facts) => {
@@ -132,6 +146,7 @@ fn caught(case: Case, facts: Result<Facts, String>, took: Duration) -> Caught {
         judged,
         failed,
         took,
+        attempts,
     }
 }
 

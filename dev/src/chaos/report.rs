@@ -237,6 +237,7 @@ fn defect(caught: &Caught) -> Value {
         "judged": caught.judged,
         "failed": caught.failed,
         "seconds": caught.took.as_secs_f64(),
+        "attempts": caught.attempts,
     })
 }
 

@@ -21,6 +21,9 @@ use super::world::{Plan, World};
 /// Contacts, and messages a second of all of them: what two cores bear in a debug build with room to spare.
 const LOAD: (u32, f64) = (30, 15.0);
 
+/// How long the model thinks: so long that who dies mostly held something.
+const PACE: Duration = Duration::from_millis(250);
+
 /// How long the load runs before anything is broken, and how much of it counts as "before".
 const WARM: (Duration, TimeDelta) = (Duration::from_secs(6), TimeDelta::seconds(5));
 
@@ -109,7 +112,13 @@ impl Run {
     async fn start(plan: Plan, seed: u64) -> Result<Self, String> {
         let begun = Instant::now();
         let policies = vec![Policy::AtLeastOnce, Policy::AtMostOnce, Policy::AtLeastOnce];
-        let world = World::start(Plan { policies, ..plan }).await?;
+        let pace = PACE;
+        let world = World::start(Plan {
+            policies,
+            pace,
+            ..plan
+        })
+        .await?;
         let sender = world.sender()?;
         let load = Load::start(&sender, 1, LOAD.0, LOAD.1, seed);
         let mut run = Self {
