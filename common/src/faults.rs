@@ -100,14 +100,14 @@ named! {
 
 /// Kills this process, as `kill -9` does, if the environment says that it dies here.
 pub fn point(point: Point) {
+    static DEATH: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static PASSED: AtomicU32 = AtomicU32::new(0);
     if !cfg!(debug_assertions) {
         return;
     }
     if point == Point::Claimed && planted(Mutant::Hoard) {
         hoard();
     }
-    static DEATH: OnceLock<Option<(String, u32)>> = OnceLock::new();
-    static PASSED: AtomicU32 = AtomicU32::new(0);
     let death = DEATH.get_or_init(|| {
         let named = std::env::var(KILL).ok()?;
         let (name, passing) = named.split_once(':').unwrap_or((&named, "1"));

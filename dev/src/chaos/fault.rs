@@ -132,12 +132,15 @@ impl Fault {
                 Duration::from_secs(if short { 4 } else { 6 })
             }
             Self::FreezeWorkerLong | Self::FreezeSchedulerLong => Duration::from_secs(30),
-            Self::ClockAhead | Self::ClockBehind | Self::ThirdScheduler => Duration::from_secs(4),
             Self::RedisEmptied | Self::PostgresTerminated => Duration::from_millis(200),
             Self::RedisPaused | Self::RedisFull | Self::ModelHangs | Self::ChannelSilent => {
                 Duration::from_secs(if short { 2 } else { 3 })
             }
-            Self::RedisSilent | Self::PostgresSilent => Duration::from_secs(4),
+            Self::RedisSilent
+            | Self::PostgresSilent
+            | Self::ClockAhead
+            | Self::ClockBehind
+            | Self::ThirdScheduler => Duration::from_secs(4),
             _ => Duration::from_secs(if short { 1 } else { 2 }),
         }
     }
@@ -274,7 +277,6 @@ impl Injected {
             Fault::ClockAhead | Fault::ClockBehind => {
                 world.processes.set_clock(&process, TimeDelta::zero())?;
             }
-            Fault::ThirdScheduler | Fault::RedisEmptied | Fault::PostgresTerminated => {}
             Fault::RedisRestarted => {
                 let started = world.platform.redis.start_again().await;
                 started.map_err(|error| told(&error))?;
@@ -289,8 +291,12 @@ impl Injected {
                 postgres(world, "ALTER ROLE relais_app CONNECTION LIMIT -1").await?;
             }
             Fault::PostgresSlow => world.postgres.set(Mode::Pass),
+            Fault::ThirdScheduler
+            | Fault::RedisEmptied
+            | Fault::PostgresTerminated
             // What fell silent never speaks again: whoever waits for it must find out.
-            Fault::RedisSilent | Fault::PostgresSilent => {}
+            | Fault::RedisSilent
+            | Fault::PostgresSilent => {}
             Fault::ModelLimits | Fault::ModelFails | Fault::ModelHangs | Fault::ModelDrips => {
                 world.model.forgive();
             }

@@ -154,7 +154,7 @@ impl Report {
         for judged in &self.trials {
             let (trial, facts) = (&judged.trial, &judged.trial.facts);
             let (before, after) = facts.recoveries.first().map_or_else(
-                || ("".to_owned(), "".to_owned()),
+                || (String::new(), String::new()),
                 |it| (format!("{:.1}", it.before), format!("{:.1}", it.after)),
             );
             line(format!(

@@ -165,7 +165,7 @@ async fn worker_wakes(plan: Plan) -> Result<Facts, String> {
     delivered(&world, 30).await;
     sleep(Duration::from_millis(300)).await;
     world.processes.go_on("worker-1");
-    sleep(Duration::from_millis(1_000)).await;
+    sleep(Duration::from_secs(1)).await;
     gather::drained(&world, PATIENCE).await;
     gather::facts(&world, &sender).await
 }
@@ -232,7 +232,6 @@ async fn two_schedulers(plan: Plan) -> Result<Facts, String> {
         ..plan
     })
     .await?;
-    all(&sender, 1..=0, 1).await;
     sleep(Duration::from_secs(4)).await;
     gather::facts(&world, &sender).await
 }
@@ -242,7 +241,7 @@ async fn worker_dies(plan: Plan) -> Result<Facts, String> {
     world.model.set_pace(Duration::from_millis(1_700));
     all(&sender, 1..=6, 1).await;
     world.processes.add(Role::Worker)?;
-    sleep(Duration::from_millis(1_000)).await;
+    sleep(Duration::from_secs(1)).await;
     world.kill("worker-1").await;
     gather::drained(&world, Duration::from_secs(6)).await;
     gather::facts(&world, &sender).await

@@ -73,7 +73,7 @@ pub async fn alone(fault: Fault, plan: Plan, seed: u64) -> Result<Trial, String>
     )
     .await?;
     let before = run.rate_before();
-    run.breaks(fault, false).await?;
+    run.breaks(fault, false, None).await?;
     run.recovers(fault.as_str(), before).await;
     run.end(fault.as_str()).await
 }
@@ -98,7 +98,8 @@ pub async fn mix(plan: Plan, seed: u64, lasts: Duration, short: bool) -> Result<
             deck.shuffle(&mut run.random);
         }
         if let Some(fault) = deck.pop() {
-            run.breaks(fault, short).await?;
+            let other = run.meanwhile(fault);
+            run.breaks(fault, short, other).await?;
         }
         let rest = run.random.random_range(300..1_000);
         sleep(Duration::from_millis(rest)).await;
@@ -140,31 +141,38 @@ impl Run {
         self.world.samples.take(&running).await;
     }
 
-    /// Breaks something for a while; where that is no process, now and then one dies or freezes meanwhile.
-    async fn breaks(&mut self, fault: Fault, short: bool) -> Result<(), String> {
+    /// What dies beside `fault`, if anything: a process, where it is something else that suffers.
+    fn meanwhile(&mut self, fault: Fault) -> Option<Fault> {
+        let deaths = [Fault::KillIngress, Fault::KillWorker, Fault::KillScheduler];
+        let one = fault.scope() != Scope::Process && self.random.random_bool(0.5);
+        one.then(|| deaths.choose(&mut self.random).copied())
+            .flatten()
+    }
+
+    /// Breaks something for a while, and `other` at some time in it.
+    async fn breaks(
+        &mut self,
+        fault: Fault,
+        short: bool,
+        other: Option<Fault>,
+    ) -> Result<(), String> {
         let (world, random) = (&mut self.world, &mut self.random);
         let at = self.begun.elapsed().as_secs_f64();
-        self.notes.push(format!("{at:.1} s: {}", fault.as_str()));
+        let beside = other.map_or_else(String::new, |it| format!(" and {}", it.as_str()));
+        self.notes
+            .push(format!("{at:.1} s: {}{beside}", fault.as_str()));
         let injected = fault.inject(world, random).await?;
         let lasts = fault.lasts(short);
-        let meanwhile = [Fault::KillIngress, Fault::KillWorker, Fault::KillScheduler];
-        if short && fault.scope() != Scope::Process && random.random_bool(0.5) {
-            let early = lasts.mul_f64(random.random_range(0.0..1.0));
-            sleep(early).await;
-            let other = meanwhile
-                .choose(random)
-                .copied()
-                .unwrap_or(Fault::KillWorker);
-            self.notes
-                .push(format!("{at:.1} s: {} in it", other.as_str()));
-            let killed = other.inject(world, random).await?;
-            sleep(lasts.saturating_sub(early)).await;
-            injected.heal(world).await?;
-            killed.heal(world).await
-        } else {
+        let Some(other) = other else {
             sleep(lasts).await;
-            injected.heal(world).await
-        }
+            return injected.heal(world).await;
+        };
+        let early = lasts.mul_f64(random.random_range(0.0..1.0));
+        sleep(early).await;
+        let killed = other.inject(world, random).await?;
+        sleep(lasts.saturating_sub(early)).await;
+        injected.heal(world).await?;
+        killed.heal(world).await
     }
 
     /// What was spooled while PostgreSQL was away is in Redis alone: it must not be emptied now.
