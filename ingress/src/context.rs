@@ -60,9 +60,10 @@ impl Context {
             |error: common::Error| format!("REDIS_URL is not usable: {}", with_cause(&error));
         let dispatch = Dispatch::new(redis::connect(&config.stores.redis_url).map_err(no_redis)?);
         let subscriber = redis::connect_subscriber(&config.stores.redis_url).map_err(no_redis)?;
-        let replies = Replies::listen(subscriber);
+        let replies = Replies::listen(subscriber.clone());
         let objects = object_store::connect(&config.objects).map_err(|error| error.to_string())?;
         let acceptor = Acceptor::spawn(pool.clone(), dispatch.clone(), clock.clone());
+        acceptor.listen(&subscriber);
         Ok(Arc::new(Self {
             pool,
             dispatch,

@@ -43,14 +43,24 @@ pub fn listen_to_pushes(
 
 /// Rings when a creator's push was refused: the dispatcher is to see to it. Listens as long as `subscriber` lives.
 pub fn listen_to_refusals(subscriber: &SubscriberClient, bell: &Arc<Notify>) {
+    listen(subscriber, DISPATCH_CHANNEL, bell);
+}
+
+/// Rings when something is said on `channel`. Listens as long as `subscriber` lives.
+pub fn listen(subscriber: &SubscriberClient, channel: &'static str, bell: &Arc<Notify>) {
     let bell = Arc::clone(bell);
     let mut messages = subscriber.message_rx();
     tokio::spawn(async move {
-        while !matches!(messages.recv().await, Err(RecvError::Closed)) {
-            bell.notify_one();
+        loop {
+            match messages.recv().await {
+                Ok(message) if &*message.channel != channel => {}
+                // Where some were missed, it may have been among them.
+                Ok(_) | Err(RecvError::Lagged(_)) => bell.notify_one(),
+                Err(RecvError::Closed) => return,
+            }
         }
     });
-    subscribe(subscriber, vec![DISPATCH_CHANNEL.to_owned()]);
+    subscribe(subscriber, vec![channel.to_owned()]);
 }
 
 /// How long a subscription that failed rests until the next try, and how often all are renewed.

@@ -36,6 +36,7 @@ pub(super) async fn run(
         tokio::select! {
             () = end.cancelled() => return,
             () = spool.opened() => {}
+            () = spool.spooled() => spool.look().await,
             () = tokio::time::sleep(pause) => {}
         }
         if !faults::planted(Mutant::NoDrain) {

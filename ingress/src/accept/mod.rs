@@ -13,6 +13,7 @@ use common::database::jobs::Accepted;
 use common::domain::JobId;
 use common::faults::{self, Mutant, Point};
 use common::queue::{Dispatch, NewJob};
+use fred::clients::SubscriberClient;
 use sqlx::PgPool;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -68,6 +69,11 @@ impl Acceptor {
         }
     }
 
+    /// Hears of what other ingresses spool, so that nothing it takes later overtakes that.
+    pub fn listen(&self, subscriber: &SubscriberClient) {
+        self.spool.listen(subscriber);
+    }
+
     /// Accepts `job`: once this returns, neither a crash nor an emptied Redis loses it (an emptied Redis does lose what
     /// was spooled meanwhile). Answers the job that stands for it: itself, or the one that came first with its key.
     ///
@@ -79,6 +85,7 @@ impl Acceptor {
         if faults::planted(Mutant::EarlyAcknowledgement) {
             return Ok(self.accept_later(job));
         }
+        self.spool.looked().await;
         if !self.spool.is_open() {
             match tokio::time::timeout(COMMIT_TIMEOUT, self.batcher.submit(Arc::clone(&job))).await
             {

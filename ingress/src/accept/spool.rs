@@ -1,18 +1,21 @@
 //! The list in Redis that keeps accepted jobs while PostgreSQL is away.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::domain::JobId;
-use common::queue::NewJob;
+use common::queue::{NewJob, wake};
 use common::{Error, Result};
-use fred::clients::Client;
+use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::{KeysInterface, ListInterface};
 use fred::types::scripts::Script;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use uuid::Uuid;
 
 /// The list: jobs as JSON, oldest first. Shared by all ingresses.
 pub(super) const SPOOL: &str = "relais:spool";
+
+/// What is said when a job was spooled: the other ingresses must not commit past it.
+const SPOOLED_CHANNEL: &str = "relais:spooled";
 
 /// Where entries go that PostgreSQL refuses, for a person to look at.
 const REFUSED: &str = "relais:spool:refused";
@@ -27,7 +30,7 @@ const KEY_SECONDS: i64 = 600;
 /// where the spool is full.
 ///
 /// - `KEYS`: the spool, the marker of the key (on the same node of a cluster)
-/// - `ARGV`: the job, its id, how long the key counts in milliseconds (0: there is none), the longest spool
+/// - `ARGV`: the job, its id, how long the key counts in milliseconds (0: there is none), the longest spool, the channel
 const PUT: &str = r#"
 local ttl = tonumber(ARGV[3])
 if ttl > 0 then
@@ -36,19 +39,24 @@ if ttl > 0 then
 end
 if redis.call("LLEN", KEYS[1]) >= tonumber(ARGV[4]) then return nil end
 redis.call("RPUSH", KEYS[1], ARGV[1])
+redis.call("PUBLISH", ARGV[5], 1)
 if ttl > 0 then redis.call("SET", KEYS[2], ARGV[2], "PX", ttl) end
 return ARGV[2]
 "#;
 
 /// The spool, as this process sees it.
 ///
-/// Open: PostgreSQL does not take jobs, or did not a moment ago. Until everything spooled is inserted, what comes is
-/// spooled too, so that it stays in order.
+/// Open: PostgreSQL does not take jobs, or did not a moment ago, here or at another ingress. Until everything spooled is
+/// inserted, what comes is spooled too, so that it stays in order.
 pub(super) struct Spool {
     redis: Client,
     put: Script,
     state: Mutex<State>,
     opened: Notify,
+    /// Rung when an ingress, this one among them, has spooled.
+    spooled: Arc<Notify>,
+    /// Whether it was looked into since the start.
+    looked: OnceCell<()>,
 }
 
 #[derive(Default)]
@@ -67,6 +75,38 @@ impl Spool {
             put: Script::from_lua(PUT),
             state: Mutex::default(),
             opened: Notify::new(),
+            spooled: Arc::default(),
+            looked: OnceCell::new(),
+        }
+    }
+
+    /// Hears of what other ingresses spool.
+    pub(super) fn listen(&self, subscriber: &SubscriberClient) {
+        wake::listen(subscriber, SPOOLED_CHANNEL, &self.spooled);
+    }
+
+    /// Resolves once some ingress has spooled.
+    pub(super) async fn spooled(&self) {
+        self.spooled.notified().await;
+    }
+
+    /// Opens it where something is in it.
+    pub(super) async fn look(&self) {
+        if self.length().await.is_ok_and(|length| length > 0) {
+            self.open();
+        }
+    }
+
+    /// Resolves once it was looked into: an ingress that starts must not commit past what others spooled.
+    pub(super) async fn looked(&self) {
+        self.looked.get_or_init(|| self.look()).await;
+    }
+
+    fn open(&self) {
+        let mut state = self.state();
+        if !state.open {
+            state.open = true;
+            self.opened.notify_one();
         }
     }
 
@@ -87,6 +127,7 @@ impl Spool {
             job.id.to_string(),
             ttl.to_string(),
             LONGEST.to_string(),
+            SPOOLED_CHANNEL.to_owned(),
         ];
         let holder: Option<String> = self
             .put
@@ -152,10 +193,8 @@ impl Spool {
         let mut state = self.state();
         state.writing += 1;
         state.begun += 1;
-        if !state.open {
-            state.open = true;
-            self.opened.notify_one();
-        }
+        drop(state);
+        self.open();
         Writing(self)
     }
 
