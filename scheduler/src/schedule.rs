@@ -41,14 +41,7 @@ fn new<J: Job>(job: &J) -> NewJob {
 
 /// The schedule by which the chaos harness counts ticks; in a release there is none.
 fn probes() -> Option<Schedule> {
-    let job = || {
-        new(&Probe {
-            business_id: None,
-            sleep_ms: 0,
-            mishap: None,
-            mishaps: 0,
-        })
-    };
+    let job = || new(&Probe::default());
     faults::probe_every().map(|every| Schedule {
         name: "probe",
         every,
