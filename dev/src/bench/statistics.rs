@@ -92,9 +92,9 @@ impl Spread {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         Self {
-            low: quantile(&values, 0.25),
-            median: quantile(&values, 0.5),
-            high: quantile(&values, 0.75),
+            low: between(&values, 1),
+            median: between(&values, 2),
+            high: between(&values, 3),
         }
     }
 }
@@ -105,6 +105,15 @@ impl std::fmt::Display for Spread {
         let Self { low, median, high } = self;
         write!(f, "{median:.2} ({low:.2} to {high:.2})")
     }
+}
+
+/// The quartile of `sorted` with this number; between two values where none is at its place, as rounds are few.
+fn between(sorted: &[f64], quartile: usize) -> f64 {
+    let quarters = sorted.len().saturating_sub(1) * quartile;
+    let at = |place: usize| sorted.get(place).or(sorted.last()).copied();
+    let (below, above) = (at(quarters / 4), at(quarters / 4 + 1));
+    let (below, above) = (below.unwrap_or_default(), above.unwrap_or_default());
+    below + (above - below) * float(quarters % 4) / 4.0
 }
 
 /// A count as a number to calculate with.
@@ -120,4 +129,34 @@ pub(super) fn ms(duration: Duration) -> String {
 /// In milliseconds.
 pub(super) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_of_few_rounds_lie_between_them() {
+        let quartiles = |values: &[f64]| {
+            let spread = Spread::of(values.iter().copied());
+            [spread.low, spread.median, spread.high].map(f64::to_bits)
+        };
+        let expected = |values: [f64; 3]| values.map(f64::to_bits);
+        assert_eq!(quartiles(&[]), expected([0.0, 0.0, 0.0]));
+        assert_eq!(quartiles(&[4.0]), expected([4.0, 4.0, 4.0]));
+        assert_eq!(quartiles(&[2.0, 1.0]), expected([1.25, 1.5, 1.75]));
+        assert_eq!(
+            quartiles(&[3.0, 1.0, 5.0, 2.0, 4.0]),
+            expected([2.0, 3.0, 4.0])
+        );
+    }
+
+    #[test]
+    fn latencies_are_told_by_their_share() {
+        let latencies = Latencies::new((1..=100).rev().map(Duration::from_millis).collect());
+        assert_eq!(latencies.at(0.5), Duration::from_millis(51));
+        assert_eq!(latencies.max(), Duration::from_millis(100));
+        assert_eq!(latencies.above(Duration::from_millis(98)), 2);
+        assert_eq!(Latencies::default().at(0.99), Duration::ZERO);
+    }
 }
