@@ -93,6 +93,8 @@ named! {
         NoReason => "no_reason",
         /// What was spooled stays in the spool.
         NoDrain => "no_drain",
+        /// An ingress commits past what another has spooled.
+        DeafSpool => "deaf_spool",
         /// An acknowledgement does not wait for the disk.
         RelaxedCommit => "relaxed_commit",
     }

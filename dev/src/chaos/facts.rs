@@ -39,6 +39,8 @@ pub struct Facts {
     pub endings: Vec<Ending>,
     /// When which process, or the whole, was disturbed.
     pub disturbances: Vec<Disturbance>,
+    /// Milliseconds for which the machine itself stood still.
+    pub stalled_ms: i64,
     /// What killed workers held.
     pub takeovers: Vec<Takeover>,
     /// The ticks of the schedule of probes.
@@ -130,7 +132,8 @@ pub struct Takeover {
     pub job: String,
     /// What kind.
     pub kind: String,
-    /// Milliseconds from the kill until it was claimed again, or had ended; `None`: not while it was watched.
+    /// Milliseconds from the kill until it was claimed again, or had ended, but for those in which the machine stood still;
+    /// `None`: not while it was watched.
     pub after_ms: Option<i64>,
     /// Whether something else was wrong meanwhile.
     pub disturbed: bool,
@@ -158,6 +161,8 @@ pub struct Recovery {
     pub before: f64,
     /// The same after: in the best stretch that begins within five seconds of its end.
     pub after: f64,
+    /// Milliseconds for which the machine itself stood still meanwhile.
+    pub stalled_ms: i64,
 }
 
 /// Memory, or what takes it, early and late in a run.

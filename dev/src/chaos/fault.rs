@@ -87,7 +87,8 @@ faults! {
     PostgresTerminated, "postgres_terminated", Postgres, "the services' sessions are ended";
     PostgresExhausted, "postgres_exhausted", Postgres, "PostgreSQL takes two connections of all services";
     PostgresSlow, "postgres_slow", Postgres, "every word to and from PostgreSQL takes longer";
-    PostgresSilent, "postgres_half_open", Postgres, "the connections to PostgreSQL stay open and fall silent for good; new ones work";
+    PostgresSilent, "postgres_half_open", Postgres, "the connections to PostgreSQL stay open and silent for a while, and end; new ones work";
+    PostgresGone, "postgres_gone_silent", Postgres, "the same, and they never end";
     ModelLimits, "model_429", Outside, "the model answers 429";
     ModelFails, "model_500", Outside, "the model answers 500";
     ModelHangs, "model_hangs", Outside, "the model never answers";
@@ -122,6 +123,7 @@ impl Fault {
                 | Self::ClockAhead
                 | Self::ClockBehind
                 | Self::ThirdScheduler
+                | Self::PostgresGone
         )
     }
 
@@ -138,6 +140,7 @@ impl Fault {
             }
             Self::RedisSilent
             | Self::PostgresSilent
+            | Self::PostgresGone
             | Self::ClockAhead
             | Self::ClockBehind
             | Self::ThirdScheduler => Duration::from_secs(4),
@@ -183,7 +186,7 @@ impl Fault {
                 postgres(world, TERMINATE).await?;
             }
             Self::PostgresSlow => world.postgres.set(Mode::Delay(Duration::from_millis(60))),
-            Self::PostgresSilent => world.postgres.silence(),
+            Self::PostgresSilent | Self::PostgresGone => world.postgres.silence(),
             Self::ModelLimits => model(world, &openai::Fault::rate_limited(None), 500),
             Self::ModelFails => {
                 let refusal = openai::Fault::refusal(500, "server_error", "as planted");
@@ -296,7 +299,8 @@ impl Injected {
             | Fault::PostgresTerminated
             // What fell silent never speaks again: whoever waits for it must find out.
             | Fault::RedisSilent
-            | Fault::PostgresSilent => {}
+            | Fault::PostgresGone => {}
+            Fault::PostgresSilent => world.postgres.reset(),
             Fault::ModelLimits | Fault::ModelFails | Fault::ModelHangs | Fault::ModelDrips => {
                 world.model.forgive();
             }

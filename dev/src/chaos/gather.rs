@@ -27,6 +27,9 @@ const AFTERMATH: TimeDelta = TimeDelta::seconds(2);
 /// How long what a dead worker held is given to move.
 const TAKEOVER: TimeDelta = TimeDelta::milliseconds(4_200);
 
+/// With more than this, that something has not moved says nothing.
+const LONG_STALL_MS: i64 = 2_000;
+
 /// Until when everything acknowledged has an answer, or says why not, and no job of a message is left; whether so.
 pub async fn drained(world: &World, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
@@ -91,6 +94,7 @@ pub async fn facts(world: &World, sender: &Sender) -> Result<Facts, String> {
         delivered: delivered(world),
         attempts: attempts(pool).await.map_err(told)?,
         endings: endings(pool).await.map_err(told)?,
+        stalled_ms: stalled_ms(world, Time::UNIX_EPOCH, world.history.now()),
         takeovers: takeovers(world),
         ticks: ticks(world, &disturbances).await.map_err(told)?,
         recoveries: Vec::new(),
@@ -225,9 +229,27 @@ fn disturbances(world: &World) -> Vec<Disturbance> {
     disturbances
 }
 
+/// Milliseconds between `from` and `until` for which the machine stood still.
+pub fn stalled_ms(world: &World, from: Time, until: Time) -> i64 {
+    let stalls = world
+        .history
+        .entries()
+        .into_iter()
+        .filter_map(|entry| match entry.event {
+            Event::Stalled { milliseconds } => Some((entry.at, milliseconds)),
+            _ => None,
+        });
+    let within = stalls.filter(|(at, _)| (from..=until + AFTERMATH).contains(at));
+    within
+        .map(|(_, milliseconds)| i64::try_from(milliseconds).unwrap_or(i64::MAX))
+        .sum()
+}
+
 /// What killed workers held; disturbed where a store, a scheduler or another worker was not itself meanwhile.
 fn takeovers(world: &World) -> Vec<Takeover> {
     let mut others = disturbances(world);
+    // The machine's own are counted by their length.
+    others.retain(|it| it.process.is_some());
     let entries = world.history.entries();
     let stores = entries.iter().filter_map(|entry| match &entry.event {
         Event::Injected { fault } | Event::Healed { fault } => {
@@ -257,13 +279,14 @@ fn takeovers(world: &World) -> Vec<Takeover> {
                 .is_none_or(|name| !name.starts_with("ingress"));
             elsewhere && counts && other.touches(held.killed_at, until, AFTERMATH)
         });
+        let stalled = stalled_ms(world, held.killed_at, until);
         Takeover {
             job: held.job.to_string(),
             kind: held.kind,
             after_ms: held
                 .moved_at
-                .map(|moved_at| (moved_at - held.killed_at).num_milliseconds()),
-            disturbed,
+                .map(|moved_at| (moved_at - held.killed_at).num_milliseconds() - stalled),
+            disturbed: disturbed || held.moved_at.is_none() && stalled > LONG_STALL_MS,
         }
     };
     over.map(takeover).collect()

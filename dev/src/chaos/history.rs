@@ -113,7 +113,7 @@ pub enum Event {
         /// What.
         fault: &'static str,
     },
-    /// The machine did not run this program for a while.
+    /// The machine did not run this program, or its disk did not settle, for a while.
     Stalled {
         /// How long, in milliseconds.
         milliseconds: u128,

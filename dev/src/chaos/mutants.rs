@@ -73,6 +73,7 @@ pub fn cases() -> Vec<Case> {
         (M::NoFence, Check::Once, Scene::WorkerWakes),
         (M::NoPolicy, Check::Once, Scene::ChannelSilent),
         (M::NoDeliveryOrder, Check::Order, Scene::ChannelRefuses),
+        (M::DeafSpool, Check::Order, Scene::OneSpools),
         (M::NoAbsorption, Check::Order, Scene::WorkerDiesWithTheFirst),
         (M::SharedTurn, Check::Turns, Scene::SlowModel),
         (M::RandomTickKey, Check::Ticks, Scene::TwoSchedulers),

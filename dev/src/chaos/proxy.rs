@@ -89,7 +89,10 @@ impl Proxy {
 
     /// Ends every connection there is; new ones work.
     pub fn reset(&self) {
-        self.state.send_modify(|state| state.resets += 1);
+        self.state.send_modify(|state| {
+            state.resets += 1;
+            state.mode = Mode::Pass;
+        });
     }
 }
 

@@ -67,6 +67,7 @@ impl Judged {
             "other_statuses": facts.statuses,
             "notes": self.trial.notes,
             "recoveries": facts.recoveries,
+            "machine_stalled_ms": facts.stalled_ms,
             "takeovers": facts.takeovers,
             "memory": facts.memory,
             "disturbances": facts.disturbances,

@@ -7,6 +7,7 @@ use common::faults::Point;
 use futures::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use secrecy::ExposeSecret;
 use tokio::time::sleep;
 
 use super::disk;
@@ -33,6 +34,8 @@ pub enum Scene {
     IngressDies,
     /// PostgreSQL cannot be reached for a moment.
     DatabaseAway,
+    /// An ingress freezes with something in the spool, and the next message comes to another.
+    OneSpools,
     /// A worker is frozen while its answers wait to be sent, and wakes when another has sent them.
     WorkerWakes,
     /// The channel takes an answer and does not say so.
@@ -81,6 +84,7 @@ pub async fn play(scene: Scene, plan: Plan, opened: bool) -> Result<Facts, Strin
         Scene::Repeats => repeats(small).await,
         Scene::IngressDies => ingress_dies(small).await,
         Scene::DatabaseAway => database_away(small).await,
+        Scene::OneSpools => one_spools(small).await,
         Scene::WorkerWakes => worker_wakes(small).await,
         Scene::ChannelSilent => channel_silent(small).await,
         Scene::ChannelRefuses => channel_refuses(small).await,
@@ -154,6 +158,37 @@ async fn database_away(plan: Plan) -> Result<Facts, String> {
     gather::facts(&world, &sender).await
 }
 
+async fn one_spools(plan: Plan) -> Result<Facts, String> {
+    let (world, sender) = open(Plan {
+        processes: vec![(Role::Ingress, 2), (Role::Worker, 1), (Role::Scheduler, 1)],
+        ..plan
+    })
+    .await?;
+    // Both have looked for the business's secret.
+    all(&sender, 9..=9, 1).await;
+    sender.insist(marker(8, 1), 1).await;
+    delivered(&world, 2).await;
+    world.postgres.set(Mode::Cut);
+    all(&sender, 1..=1, 1).await;
+    world.processes.stop("ingress-1");
+    world.postgres.set(Mode::Pass);
+    // The other ingress is well: it has connections again.
+    let address = world.processes.addresses()[1];
+    let key = world.platform.business.api_key.expose_secret();
+    for _ in 0..3 {
+        let contacts = world
+            .platform
+            .http
+            .get(format!("http://{address}/api/v1/contacts"))
+            .bearer_auth(key);
+        contacts.send().await.map_err(|error| error.to_string())?;
+    }
+    sender.insist(marker(1, 2), 1).await;
+    gather::drained(&world, PATIENCE).await;
+    world.processes.go_on("ingress-1");
+    gather::facts(&world, &sender).await
+}
+
 async fn worker_wakes(plan: Plan) -> Result<Facts, String> {
     let (mut world, sender) = open(plan).await?;
     // More answers than the channel's budget lets out at once: most are on record as about to be sent, and wait.
@@ -202,15 +237,21 @@ async fn worker_dies_with_the_first(plan: Plan) -> Result<Facts, String> {
         ..plan
     })
     .await?;
+    // The first ticks are through, so that the message is what it dies with.
+    all(&sender, 9..=9, 1).await;
+    delivered(&world, 1).await;
+    // The heir is up and asleep, so that it is at the second message before the first is free again.
+    let heir = world.processes.add(Role::Worker)?;
+    sleep(Duration::from_secs(1)).await;
+    world.processes.stop(&heir);
     world.processes.kill("worker-1");
     world
         .processes
         .start("worker-1", Some((Point::Claimed, 1)))?;
-    // The first job it claims may be a probe's tick: then the message is not held, and the scene shows nothing.
     all(&sender, 1..=1, 1).await;
     world.died("worker-1", PATIENCE).await;
+    world.processes.go_on(&heir);
     all(&sender, 1..=1, 2).await;
-    world.processes.start("worker-1", None)?;
     gather::drained(&world, PATIENCE).await;
     gather::facts(&world, &sender).await
 }
@@ -270,6 +311,7 @@ async fn redis_restarts(plan: Plan) -> Result<Facts, String> {
         fault: Fault::RedisRestarted.as_str().to_owned(),
         before,
         after,
+        stalled_ms: 0,
     });
     Ok(facts)
 }

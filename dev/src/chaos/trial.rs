@@ -208,6 +208,7 @@ impl Run {
             fault: fault.to_owned(),
             before,
             after,
+            stalled_ms: gather::stalled_ms(&self.world, end, end + BACK.0 + BACK.1),
         });
     }
 

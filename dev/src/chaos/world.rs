@@ -33,7 +33,10 @@ pub const PROVIDER_TIMEOUT: TimeDelta = TimeDelta::seconds(2);
 /// How often what a dead worker held is looked at, and for how long.
 const WATCH: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(8));
 
-/// How late a timer may be before the machine counts as stalled.
+/// How often the disk is tried.
+const SETTLE_EVERY: Duration = Duration::from_millis(250);
+
+/// How late a timer, or the disk, may be before the machine counts as stalled.
 const STALL: Duration = Duration::from_millis(700);
 
 /// What a world is made of.
@@ -340,17 +343,37 @@ async fn watch(pool: PgPool, history: History, all: Arc<Mutex<Vec<Held>>>, numbe
     }
 }
 
-/// Notes when this program itself was not run: what it then saw late, nobody did late.
+/// Notes when this program was not run, or the disk did not settle: what was late then is nobody's fault.
 async fn watch_the_machine(history: History) {
-    let rest = Duration::from_millis(50);
-    loop {
-        let asleep = Instant::now();
-        sleep(rest).await;
-        let late = asleep.elapsed().saturating_sub(rest);
+    let stalled = |late: Duration| {
         if late > STALL {
             history.record(Event::Stalled {
                 milliseconds: late.as_millis(),
             });
         }
-    }
+    };
+    let timer = async {
+        let rest = Duration::from_millis(50);
+        loop {
+            let asleep = Instant::now();
+            sleep(rest).await;
+            stalled(asleep.elapsed().saturating_sub(rest));
+        }
+    };
+    let disk = async {
+        while let Ok(Ok(took)) = tokio::task::spawn_blocking(settle).await {
+            stalled(took);
+            sleep(SETTLE_EVERY).await;
+        }
+    };
+    tokio::join!(timer, disk);
+}
+
+/// How long the disk takes to settle a few bytes.
+fn settle() -> std::io::Result<Duration> {
+    let mut file = tempfile::tempfile()?;
+    std::io::Write::write_all(&mut file, b"are you there?")?;
+    let begun = Instant::now();
+    file.sync_data()?;
+    Ok(begun.elapsed())
 }

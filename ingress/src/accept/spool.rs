@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::domain::JobId;
+use common::faults::{self, Mutant};
 use common::queue::{NewJob, wake};
 use common::{Error, Result};
 use fred::clients::{Client, SubscriberClient};
@@ -82,7 +83,9 @@ impl Spool {
 
     /// Hears of what other ingresses spool.
     pub(super) fn listen(&self, subscriber: &SubscriberClient) {
-        wake::listen(subscriber, SPOOLED_CHANNEL, &self.spooled);
+        if !faults::planted(Mutant::DeafSpool) {
+            wake::listen(subscriber, SPOOLED_CHANNEL, &self.spooled);
+        }
     }
 
     /// Resolves once some ingress has spooled.
