@@ -25,7 +25,7 @@ const OVERDUE_MICROSECONDS: i64 = 8_000_000;
 const AFTERMATH: TimeDelta = TimeDelta::seconds(2);
 
 /// How long what a dead worker held is given to move.
-const TAKEOVER: TimeDelta = TimeDelta::milliseconds(4_200);
+const TAKEOVER: TimeDelta = TimeDelta::milliseconds(4_700);
 
 /// With more than this, that something has not moved says nothing.
 const LONG_STALL_MS: i64 = 2_000;

@@ -101,6 +101,10 @@ pub async fn run(options: Options) -> Result<(), String> {
         "caught {caught} of {all}; {:.0} s; seed {seed}",
         report.took.as_secs_f64()
     ));
+    let idle = report.idle();
+    if options.only.is_none() && !idle.is_empty() {
+        return Err(format!("nothing was judged of: {}", idle.join("; ")));
+    }
     if report.is_well() {
         Ok(())
     } else {

@@ -110,6 +110,18 @@ impl Report {
         caught == all && self.trials.iter().all(Judged::is_kept) && self.control.iter().all(control)
     }
 
+    /// The promises of which no run judged anything: nothing is proved of them.
+    pub fn idle(&self) -> Vec<&'static str> {
+        let judged = |check: &Check| {
+            let verdicts = self.trials.iter().flat_map(|it| &it.verdicts);
+            verdicts
+                .filter(|(it, _)| it == check)
+                .any(|(_, verdict)| verdict.judged > 0)
+        };
+        let idle = Check::ALL.iter().filter(|check| !judged(check));
+        idle.map(|check| check.promise()).collect()
+    }
+
     /// Writes the three files into `folder`.
     pub fn write(&self, folder: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;

@@ -89,6 +89,7 @@ pub async fn mix(plan: Plan, seed: u64, lasts: Duration, short: bool) -> Result<
     )
     .await?;
     let before = run.rate_before();
+    run.a_worker_dies_with_much().await?;
     let end = Instant::now() + lasts;
     let mut deck = Vec::new();
     while Instant::now() < end {
@@ -139,6 +140,16 @@ impl Run {
     async fn sample(&mut self) {
         let running = self.world.processes.running();
         self.world.samples.take(&running).await;
+    }
+
+    /// With nothing else broken, so that what it held can be judged; and while the model thinks long, so that it is much.
+    async fn a_worker_dies_with_much(&mut self) -> Result<(), String> {
+        self.world.model.set_pace(PACE * 6);
+        sleep(Duration::from_secs(1)).await;
+        self.breaks(Fault::KillWorker, true, None).await?;
+        sleep(Duration::from_millis(2_500)).await;
+        self.world.model.set_pace(PACE);
+        Ok(())
     }
 
     /// What dies beside `fault`, if anything: a process, where it is something else that suffers.
