@@ -152,7 +152,7 @@ impl Dispatcher {
         let all_on_their_way = came_to_the_end && lanes.iter().all(|lane| lane.due.is_empty());
         let offers = lanes
             .into_iter()
-            .map(|lane| allowed(lane, &state.window, lane_cap(concurrency)))
+            .map(|lane| allowed(lane, &state.window, cap(concurrency)))
             .collect();
         let mut picked = state.shares.pick(offers, room);
         let ids: Vec<Uuid> = picked.iter().map(|(_, id)| *id).collect();
@@ -229,11 +229,11 @@ fn take(lanes: &mut Vec<Uuid>, lane: Uuid) -> bool {
     at.map(|at| lanes.swap_remove(at)).is_some()
 }
 
-/// How many slots one business may hold: a tenth is left to others.
-fn lane_cap(concurrency: usize) -> usize {
+/// How many slots one business may hold.
+fn cap(concurrency: usize) -> usize {
     if concurrency == 0 {
         UNSERVED_LIST
     } else {
-        (concurrency * 9).div_ceil(10)
+        pools::share(concurrency)
     }
 }

@@ -46,12 +46,15 @@ impl Window {
 
     /// How many more jobs of a lane that runs `running` may go into the list.
     ///
-    /// It may hold `cap` slots, and have ready what will be started until the next look, which is what was since the last:
-    /// short jobs then find the next one waiting, and long ones leave the other slots to others.
+    /// It may hold `cap` slots, and, whatever it holds, have ready what will be started until the next look: half as much
+    /// again as since the last. Where that is anything at all, slots come free faster than this looks, and nobody waits long
+    /// for one; where jobs are longer, the cap leaves slots to others.
     pub(crate) fn allowance(&self, lane: Uuid, running: usize, cap: usize) -> usize {
         let taken = self.taken.get(&lane).copied().unwrap_or(0);
         let listed = self.listed.get(&lane).copied().unwrap_or(0);
-        (cap + taken).saturating_sub(running + listed)
+        let ready = (taken * 3).div_ceil(2);
+        cap.saturating_sub(running + listed)
+            .max(ready.saturating_sub(listed))
     }
 
     /// Whether nothing of a lane is in the list or was a look ago.
@@ -86,9 +89,10 @@ mod tests {
 
         assert_eq!(window.allowance(long, 6, 10), 2, "listed and running count");
         assert_eq!(window.allowance(long, 9, 10), 0);
+        assert_eq!(window.allowance(short, 6, 10), 4);
         assert_eq!(
-            window.allowance(short, 6, 10),
-            6,
+            window.allowance(short, 12, 10),
+            3,
             "what was taken is made up for"
         );
         assert!(!window.is_quiet(short));

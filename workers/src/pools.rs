@@ -45,9 +45,9 @@ pub(crate) async fn serve(
             wake: wakes[&queue].clone(),
         };
         let runner = runner.clone();
-        consumers.spawn(consumer::consume(pool, stop.clone(), move |id| {
+        consumers.spawn(consumer::consume(pool, stop.clone(), move |id, slot| {
             let runner = runner.clone();
-            async move { runner.run(id).await }
+            async move { runner.run(id, slot).await }
         }));
     }
     tracing::info!(worker = context.worker, queues = ?concurrency.0, "worker pools started");

@@ -9,8 +9,10 @@ use common::batch::{BatchLimits, Batcher};
 use common::database::jobs::run::{self, ClaimedJob, Setback};
 use common::database::{self};
 use common::faults::{self, Point};
+use common::queue::consumer::Slot;
 use common::{Error, telemetry};
 use futures::FutureExt;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -29,6 +31,9 @@ const BATCH: BatchLimits = BatchLimits {
     waiting: 10_000,
 };
 
+/// Ends that may be on their way to the database while their slots work on.
+const CONCLUDING: usize = 256;
+
 type Ended = (Uuid, i32, Option<serde_json::Value>);
 
 /// Runs jobs by id. Cheap to clone.
@@ -37,6 +42,8 @@ pub struct Runner {
     context: Arc<Context>,
     claims: Batcher<Uuid, Option<ClaimedJob>>,
     ends: Batcher<Ended, bool>,
+    /// Jobs that gave their slot back before their end was written, at most.
+    concluding: Arc<Semaphore>,
     /// Cancelled at the end of the grace time: what still runs is given back.
     abort: CancellationToken,
 }
@@ -51,12 +58,14 @@ impl Runner {
             context,
             claims,
             ends,
+            concluding: Arc::new(Semaphore::new(CONCLUDING)),
             abort,
         }
     }
 
     /// Runs the job, and those it hands on to this slot. Never fails: what goes wrong is in the row, or heals by the lease.
-    pub async fn run(&self, id: Uuid) {
+    pub async fn run(&self, id: Uuid, slot: Slot) {
+        let mut slot = Some(slot);
         let claimed = match self.claims.submit(id).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -66,11 +75,15 @@ impl Runner {
         };
         let mut next = claimed.map(Box::new);
         while let Some(job) = next {
-            next = Box::pin(self.run_claimed(&job)).await;
+            next = Box::pin(self.run_claimed(&job, &mut slot)).await;
         }
     }
 
-    async fn run_claimed(&self, job: &ClaimedJob) -> Option<Box<ClaimedJob>> {
+    async fn run_claimed(
+        &self,
+        job: &ClaimedJob,
+        slot: &mut Option<Slot>,
+    ) -> Option<Box<ClaimedJob>> {
         let span = tracing::info_span!(
             "job",
             job.id = %job.id,
@@ -80,14 +93,14 @@ impl Runner {
             request_id = job.request_id,
         );
         telemetry::continue_trace(&span, job.traceparent.as_deref());
-        let attempt = self.attempt(job).instrument(span);
+        let attempt = self.attempt(job, slot).instrument(span);
         match job.request_id.clone() {
             Some(request_id) => telemetry::within_request(request_id, attempt).await,
             None => attempt.await,
         }
     }
 
-    async fn attempt(&self, job: &ClaimedJob) -> Option<Box<ClaimedJob>> {
+    async fn attempt(&self, job: &ClaimedJob, slot: &mut Option<Slot>) -> Option<Box<ClaimedJob>> {
         let started = Instant::now();
         let waited = (job.started_at - job.run_at).to_std().unwrap_or_default();
         metrics::histogram!("relais_job_wait_seconds", "kind" => job.kind.clone()).record(waited);
@@ -102,7 +115,13 @@ impl Runner {
         } else {
             self.guarded(job, &lease).await
         };
+        // Who is done working does not hold up the next by writing it down; but not more at once than can be written.
+        let concluding = self.concluding.try_acquire();
+        if concluding.is_ok() && !matches!(outcome, Ok(Outcome::Committed { .. })) {
+            drop(slot.take());
+        }
         let (label, next) = self.conclude(job, outcome).await;
+        drop(concluding);
         drop(lease);
 
         let took = started.elapsed();

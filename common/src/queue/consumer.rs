@@ -19,7 +19,7 @@ use apalis_core::backend::ext::poll_strategy::{PollSnapshot, PollStrategy};
 use apalis_redis::{Config, RedisStorage};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,10 +63,10 @@ pub struct Pool {
 
 /// Runs `run` for every job taken from the pool's queue, until `stop`; returns when those taken have ended.
 ///
-/// `run` gets the job's id, never fails, and is given its own task.
+/// `run` gets the job's id and its slot, never fails, and is given its own task.
 pub async fn consume<F, R>(pool: Pool, stop: CancellationToken, run: F)
 where
-    F: Fn(Uuid) -> R + Clone + Send + Sync + 'static,
+    F: Fn(Uuid, Slot) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let (ended, to_forget) = mpsc::unbounded_channel();
@@ -127,17 +127,24 @@ struct Taken<F> {
     ended: mpsc::UnboundedSender<String>,
 }
 
+/// A job's place among those that its pool runs at once. Dropped, it is free for another, though the job's end may still be
+/// on its way to the database.
+pub struct Slot {
+    _freed: oneshot::Sender<()>,
+}
+
 impl<F, R> Taken<F>
 where
-    F: Fn(Uuid) -> R,
+    F: Fn(Uuid, Slot) -> R,
     R: Future<Output = ()> + Send + 'static,
 {
     async fn handle(&self, payload: serde_json::Value, task: TaskId) {
         if let Some(id) = payload.as_str().and_then(|id| Uuid::try_parse(id).ok()) {
+            let (freed, free) = oneshot::channel();
             // A task of its own: all jobs of a worker otherwise share one, with its fetching and acknowledging.
-            if let Err(error) = self.running.spawn((self.run)(id)).await {
-                tracing::error!(job.id = %id, %error, "the job's task ended early; its lease will run out");
-            }
+            self.running.spawn((self.run)(id, Slot { _freed: freed }));
+            // Nothing is ever sent: the slot is dropped, at the latest with the job's task.
+            free.await.ok();
         } else {
             tracing::warn!(task.id = %task, "a task without a job's id was dropped");
         }
@@ -149,7 +156,7 @@ where
 /// One life of an apalis worker.
 async fn serve<F, R>(pool: &Pool, stop: CancellationToken, taken: Taken<F>) -> Result<(), String>
 where
-    F: Fn(Uuid) -> R + Clone + Send + Sync + 'static,
+    F: Fn(Uuid, Slot) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let connection = connect(&pool.redis_url)

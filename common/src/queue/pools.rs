@@ -100,7 +100,7 @@ pub async fn slots(redis: &Client) -> Result<HashMap<QueueName, usize>> {
     Ok(slots)
 }
 
-/// How many of a queue's `slots` one business may hold for the dispatcher to offer more of its jobs: a tenth is left to others.
+/// How many of a queue's `slots` one business may hold with long jobs: a tenth is left to others.
 pub fn share(slots: usize) -> usize {
     (slots * 9).div_ceil(10)
 }
