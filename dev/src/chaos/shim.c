@@ -140,12 +140,25 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) {
     NOTED(fd, offset, length_of(parts, count), real_pwritev(fd, parts, count, offset));
 }
 
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) {
+    REAL(ssize_t, pwritev64, int, const struct iovec *, int, off64_t);
+    NOTED(fd, offset, length_of(parts, count), real_pwritev64(fd, parts, count, offset));
+}
+
 /* All that is cut off may come back: it is noted as if it were overwritten. */
+static uint64_t cut_off(int fd, uint64_t size) {
+    struct stat now;
+    return !fstat(fd, &now) && (uint64_t)now.st_size > size ? now.st_size - size : 0;
+}
+
 int ftruncate(int fd, off_t size) {
     REAL(int, ftruncate, int, off_t);
-    struct stat now;
-    uint64_t lost = !fstat(fd, &now) && now.st_size > size ? now.st_size - size : 0;
-    NOTED(fd, size, lost, real_ftruncate(fd, size));
+    NOTED(fd, size, cut_off(fd, size), real_ftruncate(fd, size));
+}
+
+int ftruncate64(int fd, off64_t size) {
+    REAL(int, ftruncate64, int, off64_t);
+    NOTED(fd, size, cut_off(fd, size), real_ftruncate64(fd, size));
 }
 
 int posix_fallocate(int fd, off_t offset, off_t length) {
