@@ -4,22 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use common::database;
-use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::{Instant, sleep};
 
-use super::facts::{
-    Attempt, Call, Delivered, Disturbance, Ending, Facts, Leftover, Policy, Takeover, Ticks, Time,
-    View,
-};
+use super::facts::{Call, Delivered, Disturbance, Facts, Policy, Takeover, Ticks, Time};
 use super::fault::{Fault, Scope};
 use super::history::{Event, Marker, markers};
 use super::load::Sender;
+use super::looks;
 use super::processes::Role;
-use super::world::{Held, PROVIDER_TIMEOUT, World};
-
-/// How many microseconds a job's time may have passed before it counts as overdue: longer than any outage's rest.
-const OVERDUE_MICROSECONDS: i64 = 8_000_000;
+use super::watch::Held;
+use super::world::{PROVIDER_TIMEOUT, World};
 
 /// How long after a fault others may still suffer from it.
 const AFTERMATH: TimeDelta = TimeDelta::seconds(2);
@@ -56,7 +50,7 @@ async fn unanswered(world: &World) -> Option<usize> {
             open.remove(&marker);
         }
     }
-    for ending in endings(&world.platform.owner).await.ok()? {
+    for ending in looks::endings(&world.platform.owner).await.ok()? {
         for marker in ending.markers {
             open.remove(&marker);
         }
@@ -92,16 +86,16 @@ pub async fn facts(world: &World, sender: &Sender) -> Result<Facts, String> {
         statuses: statuses(world),
         calls: calls(world),
         delivered: delivered(world),
-        attempts: attempts(pool).await.map_err(told)?,
-        endings: endings(pool).await.map_err(told)?,
+        attempts: looks::attempts(pool).await.map_err(told)?,
+        endings: looks::endings(pool).await.map_err(told)?,
         stalled_ms: stalled_ms(world, Time::UNIX_EPOCH, world.history.now()),
         takeovers: takeovers(world),
         ticks: ticks(world, &disturbances).await.map_err(told)?,
         recoveries: Vec::new(),
         oddities: Vec::new(),
         memory: world.samples.memory((workers_started - workers) as u64),
-        leftovers: leftovers(pool).await.map_err(told)?,
-        views: views(world).await?,
+        leftovers: looks::leftovers(pool).await.map_err(told)?,
+        views: looks::views(world).await?,
         disturbances,
     })
 }
@@ -153,37 +147,6 @@ pub fn delivered(world: &World) -> Vec<Delivered> {
         })
     });
     read.collect()
-}
-
-async fn attempts(pool: &PgPool) -> Result<Vec<Attempt>, sqlx::Error> {
-    type Row = (String, Time, Option<Time>, Option<String>);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT body, started_at, finished_at, outcome FROM delivery_attempts \
-         JOIN deliveries ON deliveries.id = delivery_id ORDER BY started_at",
-    )
-    .fetch_all(pool)
-    .await?;
-    let attempt = |(body, started_at, finished_at, outcome): Row| Attempt {
-        markers: markers(&body),
-        started_at,
-        finished_at,
-        outcome,
-    };
-    Ok(rows.into_iter().map(attempt).collect())
-}
-
-async fn endings(pool: &PgPool) -> Result<Vec<Ending>, sqlx::Error> {
-    let rows: Vec<(String, String, Option<String>)> = sqlx::query_as(
-        "SELECT content, status, status_reason FROM messages WHERE status IN ('failed', 'unknown', 'ignored')",
-    )
-    .fetch_all(pool)
-    .await?;
-    let ending = |(content, status, reason): (String, String, Option<String>)| Ending {
-        markers: markers(&content),
-        status,
-        reason,
-    };
-    Ok(rows.into_iter().map(ending).collect())
 }
 
 /// When what was not itself: from a kill to the next start, from a freeze to its end, from a fault to its healing.
@@ -330,74 +293,4 @@ async fn ticks(world: &World, disturbances: &[Disturbance]) -> Result<Ticks, sql
         expected,
         excused: excused.collect(),
     })
-}
-
-async fn leftovers(pool: &PgPool) -> Result<Vec<Leftover>, sqlx::Error> {
-    type Row = (String, String, String, bool, Option<String>);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id::text, kind, state::text, \
-             state <> 'dead' AND greatest(run_at, coalesce(lease_until, run_at)) < now() - $1::interval, \
-             CASE state WHEN 'dead' THEN last_error ELSE coalesce(wait_reason, last_error) END \
-         FROM jobs WHERE state NOT IN ('succeeded', 'cancelled')",
-    )
-    .bind(sqlx::postgres::types::PgInterval {
-        months: 0,
-        days: 0,
-        microseconds: OVERDUE_MICROSECONDS,
-    })
-    .fetch_all(pool)
-    .await?;
-    let leftover = |(job, kind, state, overdue, reason): Row| Leftover {
-        job,
-        kind,
-        state,
-        overdue,
-        reason,
-    };
-    Ok(rows.into_iter().map(leftover).collect())
-}
-
-/// What the first business sees of every table that has rows of businesses, as the services' role.
-async fn views(world: &World) -> Result<Vec<View>, String> {
-    let told = |error: sqlx::Error| format!("a table could not be looked at: {error}");
-    let tables: Vec<(String, String)> = sqlx::query_as(
-        "SELECT relname::text, CASE relname WHEN 'businesses' THEN 'id' ELSE 'business_id' END \
-         FROM pg_class AS class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') \
-         AND (relname = 'businesses' OR EXISTS (SELECT FROM pg_attribute \
-             WHERE attrelid = class.oid AND attname = 'business_id' AND NOT attisdropped)) ORDER BY 1",
-    )
-    .fetch_all(&world.platform.owner)
-    .await
-    .map_err(told)?;
-    let business = world.platform.business.business_id;
-    let mut views = Vec::new();
-    for (table, column) in tables {
-        let count = |condition: &str| {
-            let query =
-                format!("SELECT count(*) FROM {table} WHERE {column} {condition} '{business}'");
-            AssertSqlSafe(query)
-        };
-        let there: i64 = sqlx::query_scalar(count("="))
-            .fetch_one(&world.platform.owner)
-            .await
-            .map_err(told)?;
-        let mut tx = database::business(&world.platform.pool, business)
-            .await
-            .map_err(|error| error.to_string())?;
-        let own: i64 = sqlx::query_scalar(count("="))
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(told)?;
-        let foreign: i64 = sqlx::query_scalar(count("<>"))
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(told)?;
-        views.push(View {
-            table,
-            own,
-            foreign,
-            there,
-        });
-    }
-    Ok(views)
 }

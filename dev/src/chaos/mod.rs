@@ -8,6 +8,7 @@ pub mod fault;
 pub mod gather;
 pub mod history;
 pub mod load;
+pub mod looks;
 pub mod mutants;
 pub mod processes;
 pub mod proxy;
@@ -16,6 +17,7 @@ pub mod samples;
 pub mod scenes;
 pub mod shim;
 pub mod trial;
+pub mod watch;
 pub mod world;
 
 use std::path::PathBuf;
