@@ -4,6 +4,7 @@
 //! second into thousands.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,6 +49,9 @@ impl<T, R> Clone for Batcher<T, R> {
     }
 }
 
+/// From so many requests in a batch on there is more to gain by waiting for others than by haste.
+const MANY: usize = 16;
+
 /// How a [`Batcher`] is sized.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
@@ -55,6 +59,9 @@ pub struct BatchLimits {
     pub batch: usize,
     /// Batches under way at once.
     pub concurrency: usize,
+    /// How long a batch is left open after one of many requests: each costs much the same however many it
+    /// has. Who comes alone never waits.
+    pub linger: Duration,
     /// Requests that wait; beyond it callers are refused at once.
     pub waiting: usize,
 }
@@ -73,11 +80,7 @@ where
         let (sender, receiver) = mpsc::channel(limits.waiting);
         let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(receiver));
         for _ in 0..limits.concurrency {
-            tokio::spawn(work(
-                std::sync::Arc::clone(&receiver),
-                limits.batch,
-                run.clone(),
-            ));
+            tokio::spawn(work(std::sync::Arc::clone(&receiver), limits, run.clone()));
         }
         Self { sender }
     }
@@ -103,17 +106,30 @@ where
 
 async fn work<T, R, F, Fut>(
     receiver: std::sync::Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting<T, R>>>>,
-    limit: usize,
+    limits: BatchLimits,
     run: F,
 ) where
     F: Fn(Vec<T>) -> Fut,
     Fut: Future<Output = Result<Vec<R>>>,
 {
-    let mut batch = Vec::with_capacity(limit);
+    let mut batch = Vec::with_capacity(limits.batch);
+    let mut last = 0;
     loop {
-        if receiver.lock().await.recv_many(&mut batch, limit).await == 0 {
-            return;
+        {
+            let mut receiver = receiver.lock().await;
+            if receiver.recv_many(&mut batch, limits.batch).await == 0 {
+                return;
+            }
+            if last >= MANY && batch.len() < limits.batch && !limits.linger.is_zero() {
+                tokio::time::sleep(limits.linger).await;
+                while batch.len() < limits.batch
+                    && let Ok(request) = receiver.try_recv()
+                {
+                    batch.push(request);
+                }
+            }
         }
+        last = batch.len();
         let (requests, callers): (Vec<T>, Vec<_>) = batch.drain(..).unzip();
         match run(requests).await {
             Ok(answers) => {

@@ -19,6 +19,9 @@ const BUSINESSES: i64 = 10;
 /// How long a business's oldest job has waited for its backlog to be told: what is done at once makes no series.
 const TOLD_FROM: TimeDelta = TimeDelta::seconds(1);
 
+/// How long measuring may take before it is given up for this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often the dead are counted, which costs more than the rest and tells no more by the second.
 const COUNT_DEAD_EVERY: Duration = Duration::from_secs(30);
 
@@ -26,7 +29,7 @@ const COUNT_DEAD_EVERY: Duration = Duration::from_secs(30);
 pub(crate) async fn run(context: Context) {
     let mut measuring = Measuring::new(context);
     loop {
-        let outcome = match measuring.measure().await {
+        let outcome = match database::within(PATIENCE, measuring.measure()).await {
             Ok(()) => "ok",
             Err(error) => {
                 tracing::debug!(%error, "backlogs not measured");

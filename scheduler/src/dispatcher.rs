@@ -23,11 +23,14 @@ const BUSY_REST: Duration = Duration::from_millis(5);
 /// How long it leaves Redis or PostgreSQL alone that does not answer.
 const OUTAGE_REST: Duration = Duration::from_millis(250);
 
+/// How long a pass may take: far longer than it does, but where a connection is silent it never ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long what the pools announced is believed.
 const POOLS_FOR: Duration = Duration::from_secs(1);
 
-/// Lanes looked at in one round.
-const LANES: i32 = 256;
+/// Lanes looked at in one round: at least, and at most.
+const LANES: (usize, usize) = (32, 256);
 
 /// The longest list: beyond 8,000 apalis-redis 1.0 breaks, and a list is only to bridge the time until the next round.
 const LONGEST_LIST: usize = 1_000;
@@ -44,7 +47,7 @@ pub(crate) async fn run(context: Context) {
         known_until: None,
     };
     loop {
-        let rest = match dispatcher.dispatch().await {
+        let rest = match database::within(PATIENCE, dispatcher.dispatch()).await {
             Ok(rest) => rest,
             Err(error) => {
                 tracing::warn!(
@@ -130,27 +133,29 @@ impl Dispatcher {
             });
         }
 
+        // More lanes than there is room for jobs are left to the next rounds.
+        let lanes = room.clamp(LANES.0, LANES.1);
         let look = Look {
             queue,
             after_lane: state.cursor,
-            lanes: LANES,
+            lanes: i32::try_from(lanes).unwrap_or(i32::MAX),
             room: i64::try_from(room).unwrap_or(i64::MAX),
         };
         let mut tx = database::platform_relaxed(&self.context.pool).await?;
-        let lanes = dispatch::list_due(&mut tx, look).await?;
-        let quiet: Vec<Uuid> = lanes
+        let due = dispatch::list_due(&mut tx, look).await?;
+        let quiet: Vec<Uuid> = due
             .iter()
             .filter(|lane| lane.running == 0 && state.window.is_quiet(lane.id))
             .map(|lane| lane.id)
             .collect();
-        let came_to_the_end = i32::try_from(lanes.len()).is_ok_and(|seen| seen < LANES);
-        state.cursor = match lanes.last() {
+        let came_to_the_end = due.len() < lanes;
+        state.cursor = match due.last() {
             Some(lane) if !came_to_the_end => lane.id,
             _ => Uuid::nil(),
         };
-        let was_cut = lanes.iter().any(|lane| lane.is_cut);
-        let all_on_their_way = came_to_the_end && lanes.iter().all(|lane| lane.due.is_empty());
-        let offers = lanes
+        let was_cut = due.iter().any(|lane| lane.is_cut);
+        let all_on_their_way = came_to_the_end && due.iter().all(|lane| lane.due.is_empty());
+        let offers = due
             .into_iter()
             .map(|lane| allowed(lane, &state.window, cap(concurrency)))
             .collect();

@@ -20,6 +20,9 @@ const PROMPT: Duration = Duration::from_millis(500);
 /// How often dead consumers are looked for in Redis, and for how long there was no heartbeat then: six missed.
 const BURY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
+/// How long a look may take: far longer than it does, but where a connection is silent it never ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Jobs freed in one statement.
 const REAP_BATCH: i64 = 1_000;
 
@@ -40,7 +43,8 @@ async fn reap(context: &Context) {
             continue;
         }
         let trusted = reachable_since.is_some_and(|since| since.elapsed() > LEASE);
-        match free(context, if trusted { REAP_BATCH } else { 0 }).await {
+        let limit = if trusted { REAP_BATCH } else { 0 };
+        match database::within(PATIENCE, free(context, limit)).await {
             // A database that answered late was away for a moment.
             Ok(()) if asked.elapsed() > PROMPT => reachable_since = None,
             Ok(()) => {

@@ -49,6 +49,9 @@ fn probes() -> Option<Schedule> {
     })
 }
 
+/// How long enqueuing a tick may take before it is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long it sleeps at most: the clock may be set, and a failed tick is tried again by then.
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
@@ -76,7 +79,7 @@ pub(crate) async fn run(context: Context) {
             let tick = schedule.tick_before(now);
             // Not only later ones: the clock may be set back, over ticks that were left out when it was set ahead.
             if tick != *done {
-                match enqueue(&context, schedule, tick).await {
+                match database::within(PATIENCE, enqueue(&context, schedule, tick)).await {
                     Ok(()) => *done = tick,
                     Err(error) => {
                         tracing::warn!(%error, schedule = schedule.name, "a tick was not enqueued");

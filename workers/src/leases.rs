@@ -123,7 +123,7 @@ async fn renew(renewal: Renewal, table: Weak<Table>) {
             continue;
         }
         let asked = Instant::now();
-        match renewal.run(&due).await {
+        match database::within(queue::LEASE, renewal.run(&due)).await {
             Ok(kept) => {
                 let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
                 for (id, attempt) in due {

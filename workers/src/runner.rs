@@ -24,15 +24,25 @@ use crate::handler::Outcome;
 use crate::jobs::{self, Attempt};
 use crate::leases::Lease;
 
-/// How many claims, or ends, share a statement.
-const BATCH: BatchLimits = BatchLimits {
-    batch: 128,
-    concurrency: 2,
+/// How claims share a statement.
+const CLAIMS: BatchLimits = BatchLimits {
+    batch: 256,
+    concurrency: 1,
+    linger: Duration::from_millis(2),
     waiting: 10_000,
+};
+
+/// As [`CLAIMS`]; one waits for the disk while the next is written.
+const ENDS: BatchLimits = BatchLimits {
+    concurrency: 2,
+    ..CLAIMS
 };
 
 /// Ends that may be on their way to the database while their slots work on.
 const CONCLUDING: usize = 256;
+
+/// How long a claim or an end may take: far longer than it does, but where a connection is silent it never comes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Ended = (Uuid, i32, Option<serde_json::Value>);
 
@@ -52,8 +62,12 @@ impl Runner {
     /// A runner over `context`; `abort` makes it give back what runs.
     pub fn new(context: Arc<Context>, abort: CancellationToken) -> Self {
         let (for_claims, for_ends) = (Arc::clone(&context), Arc::clone(&context));
-        let claims = Batcher::spawn(BATCH, move |ids| claim(Arc::clone(&for_claims), ids));
-        let ends = Batcher::spawn(BATCH, move |ended| succeed(Arc::clone(&for_ends), ended));
+        let claims = Batcher::spawn(CLAIMS, move |ids| {
+            database::within(PATIENCE, claim(Arc::clone(&for_claims), ids))
+        });
+        let ends = Batcher::spawn(ENDS, move |ended| {
+            database::within(PATIENCE, succeed(Arc::clone(&for_ends), ended))
+        });
         Self {
             context,
             claims,
@@ -204,12 +218,12 @@ impl Runner {
     }
 
     async fn set_back(&self, job: &ClaimedJob, setback: &Setback<'_>) {
-        let written = async {
+        let written = database::within(PATIENCE, async {
             let mut tx = database::platform(&self.context.pool).await?;
             let held = run::set_back(&mut tx, job, setback, self.context.job_retention).await?;
             tx.commit().await?;
-            Ok::<_, Error>(held)
-        };
+            Ok(held)
+        });
         if let Err(error) = written.await {
             tracing::warn!(
                 error = chain(&error),
@@ -220,7 +234,7 @@ impl Runner {
 
     /// The job rests among the dead, with what its kind does then, in one commit.
     async fn give_up(&self, job: &ClaimedJob, error: &str) {
-        let written = async {
+        let written = database::within(PATIENCE, async {
             let mut tx = match job.business_id {
                 Some(business_id) => database::business(&self.context.pool, business_id).await?,
                 None => database::platform(&self.context.pool).await?,
@@ -238,8 +252,8 @@ impl Runner {
                 Vec::new()
             };
             tx.commit().await?;
-            Ok::<_, Error>(follow)
-        };
+            Ok(follow)
+        });
         match written.await {
             Ok(follow) => {
                 self.context.dispatch.push(&follow).await;

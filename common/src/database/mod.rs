@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres, Transaction};
 
 use crate::domain::BusinessId;
 use crate::error::Result;
@@ -30,6 +30,9 @@ const TRANSACTION_SETTINGS: &str = "set local plan_cache_mode = force_custom_pla
 
 /// What a commit needs that may be lost with the server.
 const RELAXED: &str = "set local synchronous_commit = off";
+
+/// How long a connection may take for a sign of life when it is given back.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// A pool of connections as the services' role.
 ///
@@ -52,7 +55,26 @@ pub fn connect_lazy(url: &SecretString, max_connections: u32) -> Result<PgPool> 
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(3))
         .idle_timeout(Duration::from_mins(10))
+        // A connection that was given up while it was silent would keep its place for as long as the system tries to reach
+        // the other end: a quarter of an hour.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                tokio::time::timeout(SIGN_OF_LIFE, connection.ping())
+                    .await
+                    .map_err(|_| sqlx::Error::PoolTimedOut)??;
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options))
+}
+
+/// `work`, or an outage after `limit`: for what must go on where a connection has fallen silent. The server's own limits do
+/// not help there.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+    }
 }
 
 /// Opens a transaction that acts for one business: the only door to tenant tables. One round trip.

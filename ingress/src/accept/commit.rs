@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use common::Result;
 use common::database::jobs::Accepted;
 use common::database::{self, jobs};
 use common::faults::{self, Mutant};
 use common::queue::{Dispatch, Enqueued, NewJob};
-use common::{Error, Result};
 use sqlx::PgPool;
 
 /// How long a commit may take before PostgreSQL counts as away. Nobody waits for it that long.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Attempts where two commits wanted each other's keys.
 const ATTEMPTS: usize = 3;
@@ -34,7 +34,7 @@ pub(super) async fn commit(
     order.sort_by(|a, b| jobs[*a].key.cmp(&jobs[*b].key).then(a.cmp(b)));
     let sorted: Vec<&NewJob> = order.iter().map(|&at| &*jobs[at]).collect();
 
-    let accepted = bounded(insert(&pool, &sorted, now)).await?;
+    let accepted = database::within(TIMEOUT, insert(&pool, &sorted, now)).await?;
     push(&dispatch, sorted.iter().copied(), &accepted);
 
     let mut answers: Vec<(usize, Accepted)> = order.into_iter().zip(accepted).collect();
@@ -65,14 +65,6 @@ async fn insert_once(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Res
     let accepted = jobs::insert_many(&mut tx, jobs, now).await?;
     tx.commit().await?;
     Ok(accepted)
-}
-
-/// `work`, or an outage where it takes too long.
-pub(super) async fn bounded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(TIMEOUT, work).await {
-        Ok(done) => done,
-        Err(_) => Err(Error::Database(sqlx::Error::PoolTimedOut)),
-    }
 }
 
 /// Offers new jobs to Redis in one call, off the path of the acknowledgement.

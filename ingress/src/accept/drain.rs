@@ -12,7 +12,7 @@ use common::{Error, Result};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::commit::{bounded, push};
+use super::commit::{TIMEOUT, push};
 use super::spool::{Spool, made_at};
 
 /// Entries brought over in one commit.
@@ -82,9 +82,11 @@ async fn drain(spool: &Spool, pool: &PgPool, dispatch: &Dispatch) {
 }
 
 async fn answers(pool: &PgPool) -> bool {
-    bounded(async { Ok(sqlx::Executor::execute(pool, "SELECT 1").await?) })
-        .await
-        .is_ok()
+    database::within(TIMEOUT, async {
+        Ok(sqlx::Executor::execute(pool, "SELECT 1").await?)
+    })
+    .await
+    .is_ok()
 }
 
 /// Brings the oldest entries over; answers how many.
@@ -104,7 +106,7 @@ async fn drain_batch(spool: &Spool, pool: &PgPool, dispatch: &Dispatch) -> Resul
     if jobs.is_empty() {
         return Ok(entries.len());
     }
-    match bounded(insert(pool, &jobs)).await {
+    match database::within(TIMEOUT, insert(pool, &jobs)).await {
         Ok(accepted) => {
             push(dispatch, &jobs, &accepted);
             spool.remove(&readable).await?;
@@ -125,7 +127,7 @@ async fn drain_one_by_one(
     entries: &[String],
 ) -> Result<()> {
     for (job, entry) in jobs.iter().zip(entries) {
-        match bounded(insert(pool, std::slice::from_ref(job))).await {
+        match database::within(TIMEOUT, insert(pool, std::slice::from_ref(job))).await {
             Ok(accepted) => {
                 push(dispatch, [job], &accepted);
                 spool.remove(std::slice::from_ref(entry)).await?;

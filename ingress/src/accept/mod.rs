@@ -28,6 +28,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_millis(1_500);
 const LIMITS: BatchLimits = BatchLimits {
     batch: 512,
     concurrency: 4,
+    linger: Duration::ZERO,
     waiting: 8_192,
 };
 

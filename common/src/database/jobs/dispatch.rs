@@ -101,7 +101,7 @@ pub async fn list_due(conn: &mut PgConnection, look: Look) -> Result<Vec<Lane>> 
 }
 
 /// Jobs of a lane looked at even where many share the room: most of the others may have nothing due.
-const LEAST_OF_A_LANE: i64 = 16;
+const LEAST_OF_A_LANE: i64 = 2;
 
 /// Marks jobs as offered, for [`REDISPATCH_AFTER`]; answers those that were still waiting and due, and that nobody else is
 /// marking.

@@ -1,6 +1,7 @@
 //! The ingress with another acceptor: one that stores nothing, and one that commits each request for itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::batch::BatchLimits;
 use common::database;
@@ -28,6 +29,7 @@ pub(in crate::bench) enum Beside {
 const NOTHING: BatchLimits = BatchLimits {
     batch: 512,
     concurrency: 4,
+    linger: Duration::ZERO,
     waiting: 8_192,
 };
 
@@ -35,6 +37,7 @@ const NOTHING: BatchLimits = BatchLimits {
 const SINGLE: BatchLimits = BatchLimits {
     batch: 1,
     concurrency: 20,
+    linger: Duration::ZERO,
     waiting: 8_192,
 };
 
