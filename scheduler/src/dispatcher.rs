@@ -89,6 +89,7 @@ impl Dispatcher {
         for Waiting {
             queue,
             is_due,
+            running,
             next_in,
         } in waiting
         {
@@ -97,7 +98,8 @@ impl Dispatcher {
             };
             if is_due {
                 self.learn_pools().await?;
-                rest = rest.min(self.fill(queue).await?);
+                let running = usize::try_from(running).unwrap_or(usize::MAX);
+                rest = rest.min(self.fill(queue, running).await?);
             }
             if let Some(next) = next_in {
                 rest = rest.min(Duration::try_from_secs_f64(next).unwrap_or_default());
@@ -117,14 +119,15 @@ impl Dispatcher {
         Ok(waiting)
     }
 
-    /// Fills a queue's list; returns when to look again.
-    async fn fill(&mut self, queue: QueueName) -> common::Result<Duration> {
+    /// Fills the list of a queue of which `running` jobs run; returns when to look again.
+    async fn fill(&mut self, queue: QueueName, running: usize) -> common::Result<Duration> {
         let concurrency = self.concurrency.get(&queue).copied().unwrap_or(0);
         let state = self.queues.entry(queue).or_default();
         // Asked first: a Redis that is away must not be offered rows that are then marked as offered.
         let list = self.context.dispatch.list(queue).await?;
         state.window.observe(&list);
-        let room = window(concurrency).saturating_sub(list.len());
+        let target = state.window.target(concurrency.saturating_sub(running));
+        let room = longest(concurrency, target).saturating_sub(list.len());
         if room == 0 {
             return Ok(if concurrency == 0 {
                 LONGEST_REST
@@ -207,12 +210,12 @@ impl Dispatcher {
     }
 }
 
-/// How long a queue's list may be.
-fn window(concurrency: usize) -> usize {
+/// How long a queue's list may be, where `target` would do.
+fn longest(concurrency: usize, target: usize) -> usize {
     if concurrency == 0 {
         UNSERVED_LIST
     } else {
-        concurrency.clamp(8, LONGEST_LIST)
+        target.min(concurrency.clamp(8, LONGEST_LIST))
     }
 }
 

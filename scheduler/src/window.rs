@@ -52,9 +52,13 @@ impl Window {
     pub(crate) fn allowance(&self, lane: Uuid, running: usize, cap: usize) -> usize {
         let taken = self.taken.get(&lane).copied().unwrap_or(0);
         let listed = self.listed.get(&lane).copied().unwrap_or(0);
-        let ready = (taken * 3).div_ceil(2);
         cap.saturating_sub(running + listed)
-            .max(ready.saturating_sub(listed))
+            .max(ready(taken).saturating_sub(listed))
+    }
+
+    /// How long the list should be: what will be started until the next look, or as much as there are `idle` slots.
+    pub(crate) fn target(&self, idle: usize) -> usize {
+        ready(self.taken.values().sum()).max(idle)
     }
 
     /// Whether nothing of a lane is in the list or was a look ago.
@@ -68,6 +72,11 @@ impl Window {
             .find(|id| self.tasks.get(*id).is_some_and(|task| !task.ahead))
             .map(String::as_str)
     }
+}
+
+/// What to have ready where `taken` were taken since the last look.
+fn ready(taken: usize) -> usize {
+    (taken * 3).div_ceil(2)
 }
 
 #[cfg(test)]

@@ -36,19 +36,23 @@ pub(crate) async fn serve(
     ));
 
     let mut consumers = JoinSet::new();
-    for (&queue, &concurrency) in &concurrency.0 {
-        let pool = Pool {
-            queue,
-            concurrency,
-            redis_url: config.stores.redis_url.clone(),
-            dispatch: context.dispatch.clone(),
-            wake: wakes[&queue].clone(),
-        };
-        let runner = runner.clone();
-        consumers.spawn(consumer::consume(pool, stop.clone(), move |id, slot| {
+    for (&queue, &slots) in &concurrency.0 {
+        let fetchers = fetchers(slots);
+        for fetcher in 0..fetchers {
+            let pool = Pool {
+                queue,
+                // The first get what does not divide.
+                concurrency: (slots + fetchers - 1 - fetcher) / fetchers,
+                redis_url: config.stores.redis_url.clone(),
+                dispatch: context.dispatch.clone(),
+                wake: wakes[&queue].clone(),
+            };
             let runner = runner.clone();
-            async move { runner.run(id, slot).await }
-        }));
+            consumers.spawn(consumer::consume(pool, stop.clone(), move |id, slot| {
+                let runner = runner.clone();
+                async move { runner.run(id, slot).await }
+            }));
+        }
     }
     tracing::info!(worker = context.worker, queues = ?concurrency.0, "worker pools started");
     while let Some(ended) = consumers.join_next().await {
@@ -57,6 +61,11 @@ pub(crate) async fn serve(
     announcing.await.ok();
     drop(subscriber);
     Ok(())
+}
+
+/// How many consumers share a queue's slots: each takes and acknowledges one job after the other, which short jobs outrun.
+fn fetchers(slots: usize) -> usize {
+    slots.div_ceil(8).min(4)
 }
 
 async fn announce(context: Arc<Context>, concurrency: Concurrency, stop: CancellationToken) {

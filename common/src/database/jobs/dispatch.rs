@@ -131,6 +131,8 @@ pub struct Waiting {
     pub queue: String,
     /// Whether a job is due, be it on its way to a worker already.
     pub is_due: bool,
+    /// Its jobs that run.
+    pub running: i64,
     /// In how many seconds the next of the others is; `None`: there are no others.
     pub next_in: Option<f64>,
 }
@@ -141,6 +143,7 @@ pub async fn list_waiting(conn: &mut PgConnection, queues: &[String]) -> Result<
         Waiting,
         r#"
         SELECT queue AS "queue!", first.is_due AS "is_due!",
+            (SELECT count(*) FROM jobs WHERE jobs.queue = queue.queue AND state = 'running') AS "running!",
             (
                 SELECT extract(epoch FROM run_at - statement_timestamp())::float8 FROM jobs
                 WHERE jobs.queue = queue.queue AND state IN ('queued', 'failed') AND run_at > statement_timestamp()
