@@ -50,7 +50,7 @@ impl<T, R> Clone for Batcher<T, R> {
 }
 
 /// From so many requests in a batch on there is more to gain by waiting for others than by haste.
-const MANY: usize = 16;
+const MANY: usize = 4;
 
 /// How a [`Batcher`] is sized.
 #[derive(Clone, Copy, Debug)]

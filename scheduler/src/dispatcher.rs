@@ -143,6 +143,7 @@ impl Dispatcher {
             after_lane: state.cursor,
             lanes: i32::try_from(lanes).unwrap_or(i32::MAX),
             room: i64::try_from(room).unwrap_or(i64::MAX),
+            wanted: state.window.wanted(),
         };
         let mut tx = database::platform_relaxed(&self.context.pool).await?;
         let due = dispatch::list_due(&mut tx, look).await?;

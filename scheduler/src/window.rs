@@ -61,6 +61,15 @@ impl Window {
         ready(self.taken.values().sum()).max(idle)
     }
 
+    /// The lanes of which jobs were taken since the last look, and how many are wanted now.
+    pub(crate) fn wanted(&self) -> (Vec<Uuid>, Vec<i64>) {
+        let wanted = |taken| i64::try_from(ready(taken)).unwrap_or(i64::MAX);
+        self.taken
+            .iter()
+            .map(|(lane, taken)| (*lane, wanted(*taken)))
+            .unzip()
+    }
+
     /// Whether nothing of a lane is in the list or was a look ago.
     pub(crate) fn is_quiet(&self, lane: Uuid) -> bool {
         !self.listed.contains_key(&lane) && !self.taken.contains_key(&lane)

@@ -32,9 +32,9 @@ const CLAIMS: BatchLimits = BatchLimits {
     waiting: 10_000,
 };
 
-/// As [`CLAIMS`]; one waits for the disk while the next is written.
+/// As [`CLAIMS`]; they wait longer for each other, since nobody waits for them.
 const ENDS: BatchLimits = BatchLimits {
-    concurrency: 2,
+    linger: Duration::from_millis(5),
     ..CLAIMS
 };
 

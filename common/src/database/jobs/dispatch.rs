@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::queue::{QueueName, REDISPATCH_AFTER};
 
 /// Which lanes of a queue to look at, and how far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Look {
     /// Which queue.
     pub queue: QueueName,
@@ -20,6 +20,8 @@ pub struct Look {
     pub lanes: i32,
     /// Jobs there is room for.
     pub room: i64,
+    /// Lanes of which more than an equal share of the room is wanted, and how many.
+    pub wanted: (Vec<Uuid>, Vec<i64>),
 }
 
 /// A lane with waiting jobs.
@@ -67,7 +69,10 @@ pub async fn list_due(conn: &mut PgConnection, look: Look) -> Result<Vec<Lane>> 
             SELECT count(*) AS running FROM jobs WHERE queue = $1 AND lane = lanes.lane AND state = 'running'
         ) AS busy
         CROSS JOIN LATERAL (
-            SELECT least($4, greatest($5, share.weight * ceil($4::bigint / seen.lanes::float8)::bigint)) AS jobs
+            SELECT least($4, greatest(
+                $5, share.weight * ceil($4::bigint / seen.lanes::float8)::bigint,
+                (SELECT wanted.jobs FROM unnest($6::uuid[], $7::bigint[]) AS wanted (lane, jobs) WHERE wanted.lane = lanes.lane)
+            )) AS jobs
         ) AS part
         CROSS JOIN LATERAL (
             SELECT array(
@@ -85,6 +90,8 @@ pub async fn list_due(conn: &mut PgConnection, look: Look) -> Result<Vec<Lane>> 
         look.lanes,
         look.room,
         LEAST_OF_A_LANE,
+        &look.wanted.0,
+        &look.wanted.1,
     )
     .fetch_all(conn)
     .await?;
@@ -100,7 +107,7 @@ pub async fn list_due(conn: &mut PgConnection, look: Look) -> Result<Vec<Lane>> 
         .collect())
 }
 
-/// Jobs of a lane looked at even where many share the room: most of the others may have nothing due.
+/// Jobs of a lane looked at even where many share the room.
 const LEAST_OF_A_LANE: i64 = 2;
 
 /// Marks jobs as offered, for [`REDISPATCH_AFTER`]; answers those that were still waiting and due, and that nobody else is
