@@ -126,6 +126,7 @@ impl Dispatcher {
         // Asked first: a Redis that is away must not be offered rows that are then marked as offered.
         let list = self.context.dispatch.list(queue).await?;
         state.window.observe(&list);
+        let began = Instant::now();
         let target = state.window.target(concurrency.saturating_sub(running));
         let room = longest(concurrency, target).saturating_sub(list.len());
         if room == 0 {
@@ -185,6 +186,11 @@ impl Dispatcher {
                 state.window.insert(task.id, *lane, task.ahead);
             }
         }
+        let name = queue.as_str();
+        metrics::counter!("relais_dispatched_jobs_total", "queue" => name)
+            .increment(picked.len() as u64);
+        metrics::histogram!("relais_dispatch_seconds", "queue" => name).record(began.elapsed());
+
         // Where lanes or jobs were left out for want of a look, and there is room for them: look again.
         let look_on =
             picked.len() < room && (!state.cursor.is_nil() || (was_cut && !picked.is_empty()));

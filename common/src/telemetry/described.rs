@@ -16,7 +16,7 @@ pub enum MetricKind {
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// Name, kind and meaning of every metric.
-pub const METRICS: [(&str, MetricKind, &str); 26] = [
+pub const METRICS: [(&str, MetricKind, &str); 28] = [
     (
         "relais_ack_seconds",
         Histogram,
@@ -110,6 +110,16 @@ pub const METRICS: [(&str, MetricKind, &str); 26] = [
         "relais_jobs_orphaned_total",
         Counter,
         "Jobs whose worker stopped answering, by kind",
+    ),
+    (
+        "relais_dispatched_jobs_total",
+        Counter,
+        "Jobs the dispatcher offered to Redis, by queue",
+    ),
+    (
+        "relais_dispatch_seconds",
+        Histogram,
+        "How long a round of the dispatcher took, by queue",
     ),
     (
         "relais_consumer_restarts_total",

@@ -16,9 +16,28 @@ mod queue;
 mod tenancy;
 mod traces;
 
-use dev::testing::Setup;
+use std::time::Duration;
+
+use common::database;
+use common::database::jobs::dead::{self, Revival};
+use common::domain::JobId;
+use dev::testing::{Platform, Setup};
 
 /// One of everything, in this process.
 fn setup() -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_relais"))
+}
+
+/// Gives a dead job three attempts more, at once.
+async fn revive(platform: &Platform, id: JobId) {
+    let revival = Revival {
+        attempts: Some(3),
+        after: Duration::ZERO,
+        apart: Duration::ZERO,
+        note: None,
+    };
+    let mut tx = database::platform(&platform.pool).await.unwrap();
+    let revived = dead::revive(&mut tx, &[id.0], revival).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(revived.len(), 1);
 }

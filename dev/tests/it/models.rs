@@ -710,14 +710,7 @@ async fn a_turn_the_model_refuses_says_why_holds_up_no_other_and_can_be_revived(
     platform.say(9, "Bonsoir").await;
     delivered(&platform, 1).await;
 
-    let mut tx = common::database::platform(&platform.pool).await.unwrap();
-    let id = common::domain::JobId(refused.0);
-    assert!(
-        common::database::jobs::view::revive(&mut tx, id, 3)
-            .await
-            .unwrap()
-    );
-    tx.commit().await.unwrap();
+    crate::revive(&platform, common::domain::JobId(refused.0)).await;
     delivered(&platform, 2).await;
     settled(&platform, 2).await;
 }

@@ -132,13 +132,7 @@ async fn a_dead_job_runs_again_when_revived_and_a_waiting_one_can_be_called_off(
     assert_eq!(ended(&platform, dead).await.0, "dead");
 
     let now = platform.clock.now();
-    let mut tx = database::platform(&platform.pool).await.unwrap();
-    assert!(
-        database::jobs::view::revive(&mut tx, dead, 3)
-            .await
-            .unwrap()
-    );
-    tx.commit().await.unwrap();
+    crate::revive(&platform, dead).await;
     assert_eq!(ended(&platform, dead).await.0, "succeeded");
 
     let later = NewJob::new(&probe(Some(business_id))).at(now + chrono::TimeDelta::hours(1));

@@ -72,20 +72,3 @@ pub async fn cancel(
     .await?;
     Ok(result.rows_affected() == 1)
 }
-
-/// Gives a dead job its attempts again; `false`: it is not dead. As the platform.
-pub async fn revive(conn: &mut PgConnection, id: JobId, attempts: i32) -> Result<bool> {
-    let result = sqlx::query!(
-        r#"
-        UPDATE jobs
-        SET state = 'queued', max_attempts = attempt + $2, run_at = statement_timestamp(),
-            dispatch_at = statement_timestamp(), wait_reason = 'tried again by hand', finished_at = NULL, expires_at = NULL
-        WHERE id = $1 AND state = 'dead'
-        "#,
-        id as _,
-        attempts,
-    )
-    .execute(conn)
-    .await?;
-    Ok(result.rows_affected() == 1)
-}
