@@ -59,8 +59,8 @@ pub struct BatchLimits {
     pub batch: usize,
     /// Batches under way at once.
     pub concurrency: usize,
-    /// How long a batch is left open after one of many requests: each costs much the same however many it
-    /// has. Who comes alone never waits.
+    /// How long a batch is left open where the one before had many requests: each costs much the same however many it has.
+    /// Where few come nobody waits.
     pub linger: Duration,
     /// Requests that wait; beyond it callers are refused at once.
     pub waiting: usize,

@@ -77,6 +77,17 @@ impl Setup {
         }
     }
 
+    /// The stores alone, PostgreSQL its own: the services are started apart.
+    pub fn stores_only(program: &str) -> Self {
+        Self {
+            ingresses: 0,
+            workers: false,
+            scheduler: false,
+            own_postgres: true,
+            ..Self::new(program)
+        }
+    }
+
     /// Starts it.
     ///
     /// # Panics

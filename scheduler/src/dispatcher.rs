@@ -207,11 +207,7 @@ impl Dispatcher {
         if self.known_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        let pools = pools::list(self.context.dispatch.redis()).await?;
-        self.concurrency.clear();
-        for (queue, concurrency) in pools.into_iter().flat_map(|pools| pools.concurrency) {
-            *self.concurrency.entry(queue).or_default() += concurrency;
-        }
+        self.concurrency = pools::slots(self.context.dispatch.redis()).await?;
         self.known_until = Some(Instant::now() + POOLS_FOR);
         Ok(())
     }

@@ -130,8 +130,12 @@ impl Runner {
             self.guarded(job, &lease).await
         };
         // Who is done working does not hold up the next by writing it down; but not more at once than can be written.
-        let concluding = self.concluding.try_acquire();
-        if concluding.is_ok() && !matches!(outcome, Ok(Outcome::Committed { .. })) {
+        let concluding = match &outcome {
+            // Its end is written, and what it hands on runs in the same slot.
+            Ok(Outcome::Committed { .. }) => None,
+            _ => self.concluding.try_acquire().ok(),
+        };
+        if concluding.is_some() {
             drop(slot.take());
         }
         let (label, next) = self.conclude(job, outcome).await;

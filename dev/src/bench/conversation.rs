@@ -26,13 +26,13 @@ const QUESTION: &str = "Combien coûte la livraison à vélo ?";
 const MODEL_KEY: &str = "sk-benchmark";
 
 /// A model that repeats questions, on a runtime of its own: what it costs delays nobody here.
-pub(super) struct Stub {
+pub(super) struct StandIn {
     /// The model.
     pub(super) model: OpenAiSimulator,
     runtime: Option<Runtime>,
 }
 
-impl Stub {
+impl StandIn {
     async fn start() -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -48,7 +48,7 @@ impl Stub {
     }
 }
 
-impl Drop for Stub {
+impl Drop for StandIn {
     fn drop(&mut self) {
         // Dropped as it is, it would wait, which nothing asynchronous may.
         if let Some(runtime) = self.runtime.take() {
@@ -62,7 +62,7 @@ pub(super) struct Conversation {
     /// The stores.
     pub(super) platform: Platform,
     /// The model.
-    pub(super) stub: Stub,
+    pub(super) stand_in: StandIn,
     /// The services.
     pub(super) ingress: Service,
     pub(super) workers: Service,
@@ -76,20 +76,16 @@ pub(super) struct Conversation {
 impl Conversation {
     /// Starts everything, workers with `queues`, and teaches `businesses` what they know.
     pub(super) async fn start(queues: &str, businesses: usize) -> Result<Self, Failure> {
-        let stub = Stub::start().await?;
+        let stand_in = StandIn::start().await?;
         let var = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut platform = Setup {
-            ingresses: 0,
-            workers: false,
-            scheduler: false,
-            own_postgres: true,
             vars: vec![
                 var("CHAT_PROVIDERS", "openai"),
                 var("OPENAI_API_KEY", MODEL_KEY),
-                var("OPENAI_BASE_URL", stub.model.base_url()),
+                var("OPENAI_BASE_URL", stand_in.model.base_url()),
                 var("DATABASE_MAX_CONNECTIONS", "20"),
             ],
-            ..Setup::new(&program()?)
+            ..Setup::stores_only(&program()?)
         }
         .start()
         .await;
@@ -106,7 +102,7 @@ impl Conversation {
         }
         Ok(Self {
             platform,
-            stub,
+            stand_in,
             ingress,
             workers,
             scheduler,

@@ -103,15 +103,7 @@ pub(super) async fn drain(
     concurrency: usize,
     spread_over: usize,
 ) -> Result<Drained, Failure> {
-    let platform = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
-        ..Setup::new(&program()?)
-    }
-    .start()
-    .await;
+    let platform = Setup::stores_only(&program()?).start().await;
     let businesses = businesses(&platform, spread_over.clamp(1, size.max(1))).await?;
     fill(&platform, &businesses, size, 0).await?;
     let waiting = bytes(&platform, size).await?;

@@ -41,15 +41,7 @@ pub(super) struct Options {
 const WINDOW: f64 = 0.8;
 
 pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
-    let platform = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
-        ..Setup::new(&program()?)
-    }
-    .start()
-    .await;
+    let platform = Setup::stores_only(&program()?).start().await;
     let mut ids = businesses(&platform, options.quiet + 1).await?;
     let noisy = ids.pop().ok_or("no businesses")?;
     let flood = scale.pick(options.flood, 10_000, 400);

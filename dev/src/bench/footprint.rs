@@ -41,15 +41,7 @@ const RATE: u32 = 500;
 const SLOTS: usize = 256;
 
 pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
-    let platform = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
-        ..Setup::new(&program()?)
-    }
-    .start()
-    .await;
+    let platform = Setup::stores_only(&program()?).start().await;
     let starts = cold_starts(&platform, scale.pick(options.starts, 10, 1)).await?;
     let idle = idle(&platform, scale.pick(options.idle_seconds, 10, 1)).await?;
     drop(platform);
@@ -122,14 +114,14 @@ async fn in_flight(calls: u32, thinking: Duration) -> Result<Value, Failure> {
     let queues = format!("chat={calls},delivery=32,documents=2,maintenance=1");
     let mut conversation = Conversation::start(&queues, BUSINESSES).await?;
     let before = conversation.workers.resident_mb()?;
-    conversation.stub.model.set_pace(thinking);
+    conversation.stand_in.model.set_pace(thinking);
     let rate = RATE.min(calls);
     let time = Duration::from_secs_f64(f64::from(calls) / f64::from(rate));
     let patience = PATIENCE * 4 + Conversation::patience(thinking);
     let (answered, load) = conversation
         .ask(rate, time, u64::from(calls), patience)
         .await?;
-    let at_once = conversation.stub.model.most_at_once();
+    let at_once = conversation.stand_in.model.most_at_once();
     let Conversation {
         ingress,
         workers,

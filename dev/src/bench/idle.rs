@@ -19,13 +19,7 @@ pub(super) struct Options {
 
 pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
     let seconds = scale.pick(options.seconds, 20, 2);
-    let setup = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
-        ..Setup::new(&program()?)
-    };
+    let setup = Setup::stores_only(&program()?);
     let platform = setup.start().await;
     let bind = free_address()?.to_string();
     let process = platform.spawn_with(&[], &[("RELAIS_BIND", &bind)]);

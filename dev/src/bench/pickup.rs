@@ -37,15 +37,7 @@ const WARM_UP: usize = 50;
 const OUTLIER: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
-    let platform = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
-        ..Setup::new(&program()?)
-    }
-    .start()
-    .await;
+    let platform = Setup::stores_only(&program()?).start().await;
     let workers = Service::workers(&platform, "maintenance=8").await?;
     let scheduler = Service::start(&platform, &["scheduler"]).await?;
 

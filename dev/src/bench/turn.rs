@@ -119,7 +119,7 @@ async fn measure(
     round: usize,
 ) -> Result<Measured, Failure> {
     let thinking = Duration::from_millis(model_ms);
-    conversation.stub.model.set_pace(thinking);
+    conversation.stand_in.model.set_pace(thinking);
     let cpu = |conversation: &Conversation| {
         let Conversation {
             ingress,

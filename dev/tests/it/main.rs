@@ -16,16 +16,51 @@ mod queue;
 mod tenancy;
 mod traces;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::database;
 use common::database::jobs::dead::{self, Revival};
-use common::domain::JobId;
+use common::domain::{BusinessId, JobId};
+use common::queue::jobs::Probe;
+use common::queue::{Job, NewJob, QueueName};
 use dev::testing::{Platform, Setup};
+use workers::Concurrency;
 
 /// One of everything, in this process.
 fn setup() -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_relais"))
+}
+
+/// One of everything, with `slots` for the queue of probes.
+fn setup_for_probes(slots: usize) -> Setup {
+    Setup {
+        concurrency: Concurrency(BTreeMap::from([
+            (QueueName::Chat, 8),
+            (QueueName::Delivery, 8),
+            (Probe::QUEUE, slots),
+        ])),
+        ..setup()
+    }
+}
+
+/// A probe that does nothing.
+fn probe(business_id: Option<BusinessId>) -> Probe {
+    Probe {
+        business_id,
+        ..Probe::default()
+    }
+}
+
+/// Inserts jobs as another process would: rows only, and the dispatcher finds them.
+async fn insert(platform: &Platform, jobs: &[NewJob]) {
+    for jobs in jobs.chunks(500) {
+        let mut tx = database::platform(&platform.pool).await.unwrap();
+        database::jobs::insert_many(&mut tx, jobs, platform.clock.now())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
 }
 
 /// Gives a dead job three attempts more, at once.

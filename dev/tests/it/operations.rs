@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::Output;
 use std::time::Duration;
 
+use crate::{insert, probe};
 use common::database;
 use common::domain::{BusinessId, JobId};
 use common::queue::jobs::{Mishap, Probe};
@@ -19,21 +20,7 @@ use workers::Concurrency;
 const QUEUE: QueueName = QueueName::Maintenance;
 
 fn setup() -> Setup {
-    Setup {
-        concurrency: Concurrency(BTreeMap::from([
-            (QueueName::Chat, 8),
-            (QueueName::Delivery, 8),
-            (QUEUE, 4),
-        ])),
-        ..crate::setup()
-    }
-}
-
-fn probe(business_id: Option<BusinessId>) -> Probe {
-    Probe {
-        business_id,
-        ..Probe::default()
-    }
+    crate::setup_for_probes(4)
 }
 
 /// A probe whose first `mishaps` attempts are refused.
@@ -43,15 +30,6 @@ fn refused(business_id: Option<BusinessId>, mishaps: i32) -> NewJob {
         mishaps,
         ..probe(business_id)
     })
-}
-
-/// As another process would: rows only, and the dispatcher finds them.
-async fn insert(platform: &Platform, jobs: &[NewJob]) {
-    let mut tx = database::platform(&platform.pool).await.unwrap();
-    database::jobs::insert_many(&mut tx, jobs, platform.clock.now())
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
 }
 
 /// Runs `relais` as an operator does, who has no more than where the stores are.

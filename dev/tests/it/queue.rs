@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::{insert, probe};
 use common::database;
 use common::domain::{BusinessId, JobId};
 use common::queue::jobs::{Mishap, Probe};
@@ -15,21 +16,7 @@ use workers::Concurrency;
 const QUEUE: QueueName = QueueName::Maintenance;
 
 fn setup() -> Setup {
-    Setup {
-        concurrency: Concurrency(BTreeMap::from([
-            (QueueName::Chat, 8),
-            (QueueName::Delivery, 8),
-            (QUEUE, 8),
-        ])),
-        ..crate::setup()
-    }
-}
-
-fn probe(business_id: Option<BusinessId>) -> Probe {
-    Probe {
-        business_id,
-        ..Probe::default()
-    }
+    crate::setup_for_probes(8)
 }
 
 /// Enqueues as a service does: insert, commit, push.
@@ -60,16 +47,6 @@ async fn ended(platform: &Platform, id: JobId) -> (String, i32, Option<String>) 
             .then_some(row)
     })
     .await
-}
-
-async fn insert_many(platform: &Platform, jobs: &[NewJob]) {
-    for jobs in jobs.chunks(500) {
-        let mut tx = database::platform(&platform.pool).await.unwrap();
-        database::jobs::insert_many(&mut tx, jobs, platform.clock.now())
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
-    }
 }
 
 async fn unfinished(platform: &Platform) -> i64 {
@@ -175,7 +152,7 @@ async fn a_backlog_of_ten_thousand_jobs_drains_through_a_short_list() {
     .start()
     .await;
     let jobs: Vec<NewJob> = (0..10_000).map(|_| NewJob::new(&probe(None))).collect();
-    insert_many(&platform, &jobs).await;
+    insert(&platform, &jobs).await;
     let redis = common::redis::connect(&platform.config.stores.redis_url).unwrap();
 
     let _workers = platform.spawn(&["workers", "--queues", "maintenance=32"]);
@@ -313,7 +290,7 @@ async fn a_noisy_business_does_not_hold_up_anothers_message() {
             })
         })
         .collect();
-    insert_many(&platform, &flood).await;
+    insert(&platform, &flood).await;
     eventually("the flood is under way", async || {
         (unfinished(&platform).await < 4_990).then_some(())
     })
@@ -363,7 +340,7 @@ async fn a_job_that_takes_its_worker_down_is_dead_after_its_last_attempt() {
         sleep_ms: 60_000,
         ..probe(None)
     });
-    insert_many(&platform, std::slice::from_ref(&deadly)).await;
+    insert(&platform, std::slice::from_ref(&deadly)).await;
 
     for attempt in 1..=3 {
         let mut worker = platform.spawn(&["workers", "--queues", "maintenance=2"]);

@@ -56,12 +56,8 @@ const KEPT: f64 = 0.95;
 
 pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
     let platform = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
         vars: vec![("DATABASE_MAX_CONNECTIONS".into(), "20".into())],
-        ..Setup::new(&program()?)
+        ..Setup::stores_only(&program()?)
     }
     .start()
     .await;

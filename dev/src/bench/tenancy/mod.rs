@@ -45,15 +45,7 @@ const PAGE: i64 = 50;
 const CANDIDATES: i64 = 100;
 
 pub(super) async fn run(options: &Options, scale: Scale) -> Result<Value, Failure> {
-    let platform = Setup {
-        ingresses: 0,
-        workers: false,
-        scheduler: false,
-        own_postgres: true,
-        ..Setup::new(&program()?)
-    }
-    .start()
-    .await;
+    let platform = Setup::stores_only(&program()?).start().await;
     let businesses = scale.pick(options.businesses, 20, 3);
     let chunks = scale.pick(options.chunks, 1_000, 50);
     let subject = prepare(&platform, businesses, chunks).await?;
