@@ -1,7 +1,8 @@
 //! A business to start with: what the demo shows and what tests act as.
 
+use common::database;
+use common::database::access::{self, NewApiKey};
 use common::database::businesses::{self, NewCharacter};
-use common::database::{self, access};
 use common::domain::{BusinessId, CharacterId, Language};
 use common::secret::{self, Sealer};
 use common::{Clock, Result};
@@ -48,7 +49,14 @@ pub async fn business(
         let key_bytes = sealer.seal(key, &secret::manychat_key_place(business_id));
         businesses::set_manychat_key(&mut tx, business_id, &key_bytes, now).await?;
     }
-    let (_, api_key) = access::create_api_key(&mut tx, business_id, "seed", now).await?;
+    let key = NewApiKey {
+        business_id,
+        name: "seed",
+        scopes: &["*".to_owned()],
+        expires_at: None,
+        created_by: None,
+    };
+    let (_, api_key) = access::create_api_key(&mut tx, &key, now).await?;
     let webhook_secret = access::create_webhook_secret(&mut tx, business_id, now).await?;
     tx.commit().await?;
     Ok(Seeded {

@@ -36,6 +36,9 @@ use crate::stores;
 const MANYCHAT_KEY: &str = "42:test";
 
 /// The master key of all tests.
+/// Signs the tests' access tokens.
+const JWT_SECRET: &str = "tests-sign-their-tokens-with-this-one";
+
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// How long anything that should happen may take: far longer than it does, on a machine busy with other tests.
@@ -147,6 +150,7 @@ impl Platform {
             ("DATABASE_MAX_CONNECTIONS", "10".to_owned()),
             ("REDIS_URL", redis.url()),
             ("RELAIS_MASTER_KEY", MASTER_KEY.to_owned()),
+            ("JWT_SECRET", JWT_SECRET.to_owned()),
             ("RELAIS_BIND", "127.0.0.1:0".to_owned()),
             ("RELAIS_DATA_DIR", files.path().display().to_string()),
             (

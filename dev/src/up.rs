@@ -37,6 +37,9 @@ struct Demo {
 struct Kept {
     master_key: String,
     manychat_key: String,
+    /// Made for folders of an earlier version, which had none.
+    #[serde(default = "secret::random_token")]
+    jwt_secret: String,
 }
 
 /// Brings everything up and serves until Ctrl-C.
@@ -228,13 +231,16 @@ fn keep(data_dir: &Path) -> Result<Kept, String> {
     let path = data_dir.join("secrets.json");
     if let Some(kept) = std::fs::read(&path)
         .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok())
     {
+        // What this version added is kept from now on.
+        write_private(&path, &kept)?;
         return Ok(kept);
     }
     let kept = Kept {
         master_key: secret::random_token(),
         manychat_key: format!("demo:{}", secret::random_token()),
+        jwt_secret: secret::random_token(),
     };
     write_private(&path, &kept)?;
     Ok(kept)
@@ -272,6 +278,7 @@ fn fill(
     set("DATABASE_URL", stores.database_url.clone());
     set("REDIS_URL", stores.redis_url.clone());
     set("RELAIS_MASTER_KEY", kept.master_key.clone());
+    set("JWT_SECRET", kept.jwt_secret.clone());
     set("MANYCHAT_BASE_URL", simulator.base_url());
     set("RELAIS_LOG_FORMAT", "text".to_owned());
     set("RUST_LOG", "warn".to_owned());

@@ -93,6 +93,21 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         self.lock().remove(key);
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Has everything asked again, and taken as it is where nobody answers.
+    pub(crate) fn make_stale(&self) {
+        let now = Instant::now();
+        for entry in self.lock().values_mut() {
+            entry.learnt_at = entry
+                .learnt_at
+                .min(now.checked_sub(self.fresh).unwrap_or(now));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Entry<V>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
-use crate::auth::AccessCache;
+use crate::auth::{AccessCache, AccessTokens};
 
 /// Uploads under way at once: each holds up to two parts of 5 MiB.
 const UPLOADS: usize = 16;
@@ -31,7 +31,9 @@ pub struct Context {
     /// Takes messages.
     pub acceptor: Acceptor,
     /// Who may come in, as learnt lately.
-    pub access: AccessCache,
+    pub access: Arc<AccessCache>,
+    /// Signs access tokens.
+    pub access_tokens: AccessTokens,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -64,6 +66,10 @@ impl Context {
         let objects = object_store::connect(&config.objects).map_err(|error| error.to_string())?;
         let acceptor = Acceptor::spawn(pool.clone(), dispatch.clone(), clock.clone());
         acceptor.listen(&subscriber);
+        let access = Arc::new(AccessCache::default());
+        access.listen(&subscriber);
+        let identity = &config.identity;
+        let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
         Ok(Arc::new(Self {
             pool,
             dispatch,
@@ -71,7 +77,8 @@ impl Context {
             clock,
             objects,
             acceptor,
-            access: AccessCache::default(),
+            access,
+            access_tokens,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

@@ -13,6 +13,7 @@ mod body;
 mod cache;
 mod context;
 mod edge;
+mod openapi;
 mod operations;
 
 pub use context::Context;
@@ -110,9 +111,23 @@ pub fn app(context: Arc<Context>) -> impl Endpoint<Output = Response> {
     // Installs the recorder before the first request is measured.
     telemetry::metrics();
     // Megabytes of which most processes are never asked for one: each page is made at its first request.
-    let specification = || api::service().spec();
-    let swagger = || operations::with_kept_login(&api::service().swagger_ui_html());
-    let redoc = || operations::without_foreign_fonts(&api::service().redoc_html());
+    let specification = || openapi::document(&api::service().spec());
+    let swagger = || {
+        let service = api::service();
+        openapi::page(
+            &service.swagger_ui_html(),
+            &service.spec(),
+            openapi::with_kept_login,
+        )
+    };
+    let redoc = || {
+        let service = api::service();
+        openapi::page(
+            &service.redoc_html(),
+            &service.spec(),
+            openapi::without_foreign_fonts,
+        )
+    };
     let routes = Route::new()
         .at("/", get(operations::root))
         .at("/health", get(operations::health))

@@ -106,20 +106,3 @@ pub(crate) fn page(
         Response::builder().content_type(content_type).body(body)
     })
 }
-
-/// Swagger UI, which forgets its key at each reload by default.
-pub(crate) fn with_kept_login(html: &str) -> String {
-    html.replacen(
-        "deepLinking: true,\n    })",
-        "deepLinking: true,\n        persistAuthorization: true,\n    })",
-        1,
-    )
-}
-
-/// Redoc's page without the fonts it fetches from elsewhere.
-pub(crate) fn without_foreign_fonts(html: &str) -> String {
-    html.lines()
-        .filter(|line| !line.contains("<link href=\"https://fonts.googleapis.com"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}

@@ -22,6 +22,7 @@ fn client() -> TestClient<impl Endpoint> {
         ("DATABASE_URL", "postgres://relais_app@127.0.0.1:1/relais"),
         ("REDIS_URL", "redis://127.0.0.1:1"),
         ("RELAIS_MASTER_KEY", &"ab".repeat(32)),
+        ("JWT_SECRET", &"cd".repeat(32)),
         ("RELAIS_DATA_DIR", folder.to_str().unwrap()),
     ];
     let vars: HashMap<String, String> = vars

@@ -5,12 +5,12 @@ use secrecy::SecretString;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::{ApiKeyId, BusinessId};
+use crate::domain::{ApiKeyId, BusinessId, UserId};
 use crate::error::Result;
 use crate::secret;
 
 /// What an API key begins with.
-const API_KEY_PREFIX: &str = "rl_live_";
+pub const API_KEY_PREFIX: &str = "rl_live_";
 
 /// What a webhook secret begins with.
 const WEBHOOK_SECRET_PREFIX: &str = "rlwh_";
@@ -30,6 +30,10 @@ pub struct ApiKey {
     pub business_id: BusinessId,
     /// What its secret hashes to.
     pub secret_hash: Vec<u8>,
+    /// What it may do, by name.
+    pub scopes: Vec<String>,
+    /// When it stops working; `None`: when it is revoked.
+    pub expires_at: Option<DateTime<Utc>>,
     /// When it was last used, to the minute; `None`: never.
     pub last_used_at: Option<DateTime<Utc>>,
 }
@@ -46,7 +50,7 @@ pub async fn find_api_key(conn: &mut PgConnection, id: ApiKeyId) -> Result<Optio
     let key = sqlx::query_as!(
         ApiKey,
         r#"
-        SELECT id AS "id: _", business_id AS "business_id: _", secret_hash, last_used_at
+        SELECT id AS "id: _", business_id AS "business_id: _", secret_hash, scopes, expires_at, last_used_at
         FROM api_keys WHERE id = $1 AND revoked_at IS NULL
         "#,
         id as _,
@@ -73,22 +77,42 @@ pub async fn mark_api_key_used(
     Ok(())
 }
 
+/// An API key to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewApiKey<'a> {
+    /// Whom it acts for.
+    pub business_id: BusinessId,
+    /// What people call it.
+    pub name: &'a str,
+    /// What it may do: names of permissions, or `*`.
+    pub scopes: &'a [String],
+    /// When it stops working; `None`: when it is revoked.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// By whom; `None`: the operator.
+    pub created_by: Option<UserId>,
+}
+
 /// Makes an API key, which is shown here and never again.
 pub async fn create_api_key(
     conn: &mut PgConnection,
-    business_id: BusinessId,
-    name: &str,
+    key: &NewApiKey<'_>,
     now: DateTime<Utc>,
 ) -> Result<(ApiKeyId, SecretString)> {
     let id = ApiKeyId::new();
     let token = secret::random_token();
     sqlx::query!(
-        "INSERT INTO api_keys (id, business_id, name, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5)",
+        r#"
+        INSERT INTO api_keys (id, business_id, name, secret_hash, scopes, created_at, expires_at, created_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        "#,
         id as _,
-        business_id as _,
-        name,
+        key.business_id as _,
+        key.name,
         secret::hash(&token),
+        key.scopes,
         now,
+        key.expires_at,
+        key.created_by as _,
     )
     .execute(conn)
     .await?;

@@ -1,11 +1,13 @@
 //! All SQL. One module a table group; functions on a connection, the caller owns the transaction.
 
 pub mod access;
+pub mod audit;
 pub mod businesses;
 pub mod chunks;
 pub mod conversation;
 pub mod documents;
 pub mod history;
+pub mod identity;
 pub mod jobs;
 pub mod migrate;
 pub mod queues;
@@ -17,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres, Transaction};
 
-use crate::domain::BusinessId;
+use crate::domain::{BusinessId, UserId};
 use crate::error::Result;
 
 /// The schema, as of this build.
@@ -101,6 +103,16 @@ pub async fn business_relaxed(
         "begin; set local relais.business_id = '{business_id}'; {TRANSACTION_SETTINGS}; {RELAXED}"
     );
     begin(pool, begins).await
+}
+
+/// Opens a transaction that acts for one user, across businesses: sees the user's own rows, and changes what the tables
+/// let users change.
+pub async fn user(pool: &PgPool, user_id: UserId) -> Result<Transaction<'static, Postgres>> {
+    begin(
+        pool,
+        format!("begin; set local relais.user_id = '{user_id}'; {TRANSACTION_SETTINGS}"),
+    )
+    .await
 }
 
 /// Opens a transaction for the platform's own work, across businesses, with the rights the tables grant it.

@@ -31,6 +31,14 @@ macro_rules! id {
 id! {
     /// The tenant.
     BusinessId;
+    /// A person who signs in.
+    UserId;
+    /// One sign-in of a user, until it ends.
+    SessionId;
+    /// Somebody who was asked to become a member.
+    InvitationId;
+    /// One line of the audit log.
+    AuditEventId;
     /// An API key: the part that is not secret.
     ApiKeyId;
     /// A persona.

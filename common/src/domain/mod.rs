@@ -5,9 +5,11 @@ pub mod chunking;
 pub mod document_kind;
 pub mod ids;
 pub mod language;
+pub mod roles;
 pub mod splitting;
 pub mod text;
 
 pub use channel::Channel;
 pub use ids::*;
 pub use language::Language;
+pub use roles::{MemberRole, Permission, Role};

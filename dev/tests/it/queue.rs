@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use crate::{insert, probe};
 use common::database;
-use common::domain::{BusinessId, JobId};
+use common::domain::JobId;
 use common::queue::jobs::{Mishap, Probe};
 use common::queue::{self, NewJob, QueueName};
 use dev::testing::{Platform, Setup, eventually};
 use fred::interfaces::{HashesInterface, KeysInterface, ListInterface, SetsInterface};
 use workers::Concurrency;
-
-/// The queue of probes.
-const QUEUE: QueueName = QueueName::Maintenance;
 
 fn setup() -> Setup {
     crate::setup_for_probes(8)

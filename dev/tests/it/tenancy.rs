@@ -1,6 +1,7 @@
 //! No business sees another's bytes, by any route, id or query; checked from the catalogue and the API's own description,
 //! so that a new table or route cannot be forgotten.
 
+use common::database::access::NewApiKey;
 use common::database::{self, access, vector_index};
 use common::domain::BusinessId;
 use dev::seed::Seeded;
@@ -17,7 +18,17 @@ use crate::bad_input::refused;
 const SUBSCRIBER: u64 = 4_242;
 
 /// Tables of the platform itself, which have nothing of any business.
-const PLATFORM_TABLES: [&str; 2] = ["_sqlx_migrations", "queue_pauses"];
+const PLATFORM_TABLES: [&str; 3] = ["_sqlx_migrations", "plans", "queue_pauses"];
+
+/// Tables of people, who belong to no business: forced row-level security, and nothing but a user's own rows.
+const USER_TABLES: [&str; 6] = [
+    "email_proofs",
+    "phone_codes",
+    "refresh_tokens",
+    "sessions",
+    "user_identities",
+    "users",
+];
 
 /// A business that has used everything, and what it has.
 struct Tenant {
@@ -159,6 +170,11 @@ const TENANT_RELATIONS: &str = "
           WHERE attrelid = class.oid AND attname = 'business_id' AND NOT attisdropped
       ))";
 
+/// What lets a user see the businesses they are in, as PostgreSQL prints it.
+const BUSINESSES_OF_A_USER: &str = "E'((( SELECT current_user_id() AS current_user_id) IS NOT NULL) AND (EXISTS ( SELECT\n   FROM \
+     memberships\n  WHERE ((memberships.business_id = businesses.id) AND (memberships.user_id = ( SELECT current_user_id() AS \
+     current_user_id))))))'";
+
 async fn tenant_tables(conn: &mut PgConnection) -> Vec<TenantTable> {
     let query =
         format!("SELECT name, tenant_column FROM ({TENANT_RELATIONS}) AS relations ORDER BY name");
@@ -183,7 +199,12 @@ async fn unprotected(conn: &mut PgConnection) -> Vec<String> {
         policies AS (
             SELECT polrelid, polcmd, polpermissive,
                 pg_get_expr(polqual, polrelid) ~ own AND pg_get_expr(polwithcheck, polrelid) ~ own AS own,
-                name = 'characters' AND polcmd = 'r' AND pg_get_expr(polqual, polrelid) = '(business_id IS NULL)' AS shared
+                polcmd = 'r' AND pg_get_expr(polqual, polrelid) = ANY (CASE name
+                    WHEN 'characters' THEN ARRAY['(business_id IS NULL)']
+                    -- A user's own memberships, and the businesses they are in.
+                    WHEN 'memberships' THEN ARRAY['(user_id = ( SELECT current_user_id() AS current_user_id))']
+                    WHEN 'businesses' THEN ARRAY[{BUSINESSES_OF_A_USER}]
+                END) AS shared
             FROM pg_policy
             JOIN relations ON polrelid = relations.oid,
             LATERAL (SELECT format('^\(%I = \( SELECT current_business\(\) AS current_business\)\)$', tenant_column) AS own) AS pattern
@@ -211,6 +232,43 @@ async fn unprotected(conn: &mut PgConnection) -> Vec<String> {
         .unwrap()
 }
 
+/// Whether a table of people is under forced row-level security that lets the services see a user's own rows, and a
+/// business its members, and nothing else.
+async fn user_table_is_protected(conn: &mut PgConnection, table: &str) -> Result<(), String> {
+    let forced: bool = sqlx::query_scalar(
+        "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = $1::regclass",
+    )
+    .bind(table)
+    .fetch_one(&mut *conn)
+    .await
+    .unwrap();
+    if !forced {
+        return Err("row-level security is not forced".to_owned());
+    }
+    let column = if table == "users" { "id" } else { "user_id" };
+    let own = format!("({column} = ( SELECT current_user_id() AS current_user_id))");
+    let policies: Vec<(String, String)> = sqlx::query_as(
+        "SELECT polname::text, pg_get_expr(polqual, polrelid) FROM pg_policy
+         WHERE polrelid = $1::regclass AND (0 = ANY (polroles) OR 'relais_app'::regrole = ANY (polroles))",
+    )
+    .bind(table)
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    let colleagues = |name: &str, seen: &str| {
+        table == "users"
+            && name == "colleague"
+            && seen.contains("memberships.business_id = ( SELECT current_business()")
+    };
+    match policies
+        .iter()
+        .find(|(name, seen)| *seen != own && !colleagues(name, seen))
+    {
+        Some((name, seen)) => Err(format!("the policy `{name}` lets through {seen}")),
+        None => Ok(()),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_table_of_businesses_is_protected_and_one_that_is_not_would_be_found() {
     let (platform, ..) = two_tenants().await;
@@ -235,10 +293,19 @@ async fn every_table_of_businesses_is_protected_and_one_that_is_not_would_be_fou
     .fetch_all(&mut *owner)
     .await
     .unwrap();
+    let mut listed = [&PLATFORM_TABLES[..], &USER_TABLES[..]].concat();
+    listed.sort_unstable();
     assert_eq!(
-        others, PLATFORM_TABLES,
-        "a table is a business's, with `business_id`, or the platform's, and listed here"
+        others, listed,
+        "a table is a business's, with `business_id`, or a user's or the platform's, and listed here"
     );
+    for table in USER_TABLES {
+        assert_eq!(
+            user_table_is_protected(&mut owner, table).await,
+            Ok(()),
+            "{table}"
+        );
+    }
     let reads: String =
         sqlx::query_scalar("SELECT pg_get_functiondef('current_business'::regproc)")
             .fetch_one(&mut *owner)
@@ -856,14 +923,20 @@ async fn nobody_comes_in_without_a_valid_key_of_the_business() {
     let mut tx = database::business(&platform.pool, platform.business.business_id)
         .await
         .unwrap();
-    let (revoked_id, revoked) =
-        access::create_api_key(&mut tx, platform.business.business_id, "revoked", now)
-            .await
-            .unwrap();
-    let (leaving_id, leaving) =
-        access::create_api_key(&mut tx, platform.business.business_id, "leaving", now)
-            .await
-            .unwrap();
+    let scopes = ["*".to_owned()];
+    let key = |name| NewApiKey {
+        business_id: platform.business.business_id,
+        name,
+        scopes: &scopes,
+        expires_at: None,
+        created_by: None,
+    };
+    let (revoked_id, revoked) = access::create_api_key(&mut tx, &key("revoked"), now)
+        .await
+        .unwrap();
+    let (leaving_id, leaving) = access::create_api_key(&mut tx, &key("leaving"), now)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let revoke = async |id: Uuid| {
         let query = sqlx::query("UPDATE api_keys SET revoked_at = now() WHERE id = $1");

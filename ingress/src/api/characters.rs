@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Tag;
 use super::page::{Page, PageRequest};
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -63,7 +63,7 @@ impl Characters {
     #[oai(path = "/", method = "get", operation_id = "list_characters")]
     async fn list(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         /// 1 to 100, 50 by default.
         limit: Query<Option<u32>>,
@@ -71,8 +71,9 @@ impl Characters {
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<CharacterResponse>>, ApiError> {
         let page = PageRequest::new(limit.0, cursor.0.as_deref())?;
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let rows = history::list_characters(&mut tx, business.0, page.after, page.rows()).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let rows =
+            history::list_characters(&mut tx, caller.business_id, page.after, page.rows()).await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |character| character.id.0)))
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Tag;
 use super::messages::MessageResponse;
 use super::page::{Page, PageRequest};
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -67,7 +67,7 @@ impl Chats {
     #[oai(path = "/", method = "get", operation_id = "list_chats")]
     async fn list(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         /// Only with this contact.
         contact_id: Query<Option<Uuid>>,
@@ -78,9 +78,15 @@ impl Chats {
     ) -> Result<Json<Page<ChatResponse>>, ApiError> {
         let page = PageRequest::new(limit.0, cursor.0.as_deref())?;
         let contact_id = contact_id.0.map(ContactId);
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let rows =
-            history::list_chats(&mut tx, business.0, contact_id, page.after, page.rows()).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let rows = history::list_chats(
+            &mut tx,
+            caller.business_id,
+            contact_id,
+            page.after,
+            page.rows(),
+        )
+        .await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |chat| chat.id.0)))
     }
@@ -89,12 +95,12 @@ impl Chats {
     #[oai(path = "/:id", method = "get", operation_id = "get_chat")]
     async fn get(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
     ) -> Result<Json<ChatResponse>, ApiError> {
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let chat = history::find_chat(&mut tx, business.0, ChatId(id.0)).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let chat = history::find_chat(&mut tx, caller.business_id, ChatId(id.0)).await?;
         tx.commit().await?;
         Ok(Json(
             chat.ok_or_else(|| ApiError::not_found("chat"))?.into(),
@@ -109,7 +115,7 @@ impl Chats {
     )]
     async fn messages(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
         /// 1 to 100, 50 by default.
@@ -119,11 +125,12 @@ impl Chats {
     ) -> Result<Json<Page<MessageResponse>>, ApiError> {
         let page = PageRequest::<i64>::new(limit.0, cursor.0.as_deref())?;
         let id = ChatId(id.0);
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let chat = history::find_chat(&mut tx, business.0, id).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let chat = history::find_chat(&mut tx, caller.business_id, id).await?;
         chat.ok_or_else(|| ApiError::not_found("chat"))?;
         let rows =
-            history::list_chat_messages(&mut tx, business.0, id, page.after, page.rows()).await?;
+            history::list_chat_messages(&mut tx, caller.business_id, id, page.after, page.rows())
+                .await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |message| message.seq)))
     }

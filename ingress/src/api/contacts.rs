@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Tag;
 use super::page::{Page, PageRequest};
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -89,7 +89,7 @@ impl Contacts {
     #[oai(path = "/", method = "get", operation_id = "list_contacts")]
     async fn list(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         /// Only of this channel.
         channel: Query<Option<Channel>>,
@@ -108,11 +108,11 @@ impl Contacts {
             ));
         }
         let channel = channel.0.map(Channel::as_str);
-        let mut tx = database::business(&context.pool, business.0).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
         let external_id = external_id.0.as_deref();
         let rows = history::list_contacts(
             &mut tx,
-            business.0,
+            caller.business_id,
             channel,
             external_id,
             page.after,
@@ -127,12 +127,12 @@ impl Contacts {
     #[oai(path = "/:id", method = "get", operation_id = "get_contact")]
     async fn get(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
     ) -> Result<Json<ContactResponse>, ApiError> {
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let contact = history::find_contact(&mut tx, business.0, ContactId(id.0)).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let contact = history::find_contact(&mut tx, caller.business_id, ContactId(id.0)).await?;
         tx.commit().await?;
         Ok(Json(
             contact

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::Tag;
 use super::page::{Page, PageRequest};
 use super::upload::{self, Received, UploadForm};
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -161,7 +161,7 @@ impl Documents {
     #[oai(path = "/upload", method = "post", operation_id = "upload_document")]
     async fn upload(
         &self,
-        business: Business,
+        caller: Allowed<can::WriteDocuments>,
         context: Data<&Arc<Context>>,
         form: UploadForm,
     ) -> Result<Uploaded, ApiError> {
@@ -170,9 +170,9 @@ impl Documents {
             .try_acquire()
             .map_err(|_| ApiError::unavailable())?;
         let id = DocumentId::new();
-        let object_key = format!("documents/{}/{id}", business.0);
+        let object_key = format!("documents/{}/{id}", caller.business_id);
         let received = upload::receive(&context.objects, &object_key, form).await?;
-        match record(&context, business.0, id, &object_key, &received).await {
+        match record(&context, caller.business_id, id, &object_key, &received).await {
             Ok(document) => Ok(Uploaded::Accepted(Json(document.into()))),
             Err(error) => {
                 // No row names it. Best effort: the file does no harm.
@@ -188,7 +188,7 @@ impl Documents {
     #[oai(path = "/", method = "get", operation_id = "list_documents")]
     async fn list(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadDocuments>,
         context: Data<&Arc<Context>>,
         /// Only those.
         status: Query<Option<DocumentStatus>>,
@@ -198,10 +198,10 @@ impl Documents {
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<DocumentResponse>>, ApiError> {
         let page = PageRequest::new(limit.0, cursor.0.as_deref())?;
-        let mut tx = database::business(&context.pool, business.0).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
         let rows = documents::list(
             &mut tx,
-            business.0,
+            caller.business_id,
             status.0.map(Into::into),
             page.after,
             page.rows(),
@@ -215,12 +215,12 @@ impl Documents {
     #[oai(path = "/:id", method = "get", operation_id = "get_document")]
     async fn get(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadDocuments>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
     ) -> Result<Json<DocumentResponse>, ApiError> {
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let document = documents::find(&mut tx, business.0, DocumentId(id.0)).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let document = documents::find(&mut tx, caller.business_id, DocumentId(id.0)).await?;
         tx.commit().await?;
         Ok(Json(
             document
@@ -235,24 +235,24 @@ impl Documents {
     #[oai(path = "/:id", method = "delete", operation_id = "delete_document")]
     async fn delete(
         &self,
-        business: Business,
+        caller: Allowed<can::WriteDocuments>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
     ) -> Result<Deleted, ApiError> {
-        let mut tx = database::business(&context.pool, business.0).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
         let now = context.clock.now();
-        let deleted = documents::delete(&mut tx, business.0, DocumentId(id.0)).await?;
+        let deleted = documents::delete(&mut tx, caller.business_id, DocumentId(id.0)).await?;
         let deleted = deleted.ok_or_else(|| ApiError::not_found("document"))?;
         view::cancel(
             &mut tx,
-            business.0,
+            caller.business_id,
             deleted.job_id,
             context.config.job_retention,
             now,
         )
         .await?;
         let job = NewJob::new(&DeleteObject {
-            business_id: business.0,
+            business_id: caller.business_id,
             object_key: deleted.object_key,
         });
         let job = queue::enqueue(&mut tx, &job, now).await?;
@@ -269,7 +269,7 @@ impl Documents {
     )]
     async fn chunks(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadDocuments>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
         /// 1 to 100, 50 by default.
@@ -282,10 +282,11 @@ impl Documents {
         let after = page
             .after
             .map(|after| i32::try_from(after).unwrap_or(i32::MAX));
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let document = documents::find(&mut tx, business.0, id).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let document = documents::find(&mut tx, caller.business_id, id).await?;
         document.ok_or_else(|| ApiError::not_found("document"))?;
-        let rows = chunks::list_of_document(&mut tx, business.0, id, after, page.rows()).await?;
+        let rows =
+            chunks::list_of_document(&mut tx, caller.business_id, id, after, page.rows()).await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |chunk| i64::from(chunk.index))))
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Tag;
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -95,17 +95,17 @@ impl Jobs {
     #[oai(path = "/:id", method = "get", operation_id = "get_job")]
     async fn get(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadJobs>,
         context: Data<&Arc<Context>>,
         id: Path<Uuid>,
     ) -> Result<Json<JobResponse>, ApiError> {
-        let mut tx = database::business(&context.pool, business.0).await?;
-        let job = view::find(&mut tx, business.0, JobId(id.0)).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
+        let job = view::find(&mut tx, caller.business_id, JobId(id.0)).await?;
         tx.commit().await?;
         let job = job.ok_or_else(|| ApiError::not_found("job"))?;
         let wait_reason = match job.state {
             JobState::Queued | JobState::Failed => {
-                Some(wait_reason(&context, business.0, job.id).await?)
+                Some(wait_reason(&context, caller.business_id, job.id).await?)
             }
             _ => None,
         };

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Tag;
 use super::page::{Page, PageRequest};
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -96,7 +96,7 @@ impl Messages {
     )]
     async fn list(
         &self,
-        business: Business,
+        caller: Allowed<can::ReadConversations>,
         context: Data<&Arc<Context>>,
         /// Only of or to this contact.
         contact_id: Query<Option<Uuid>>,
@@ -121,9 +121,10 @@ impl Messages {
             from: from.0,
             to: to.0,
         };
-        let mut tx = database::business(&context.pool, business.0).await?;
+        let mut tx = database::business(&context.pool, caller.business_id).await?;
         let rows =
-            history::list_messages(&mut tx, business.0, filter, page.after, page.rows()).await?;
+            history::list_messages(&mut tx, caller.business_id, filter, page.after, page.rows())
+                .await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |message| message.id.0)))
     }

@@ -20,7 +20,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Tag;
-use crate::auth::Business;
+use crate::auth::{Allowed, can};
 use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
@@ -133,11 +133,11 @@ impl Questions {
     #[oai(path = "/query", method = "post", operation_id = "query")]
     async fn query(
         &self,
-        business: Business,
+        caller: Allowed<can::Ask>,
         context: Data<&Arc<Context>>,
         request: JsonBody<QueryRequest>,
     ) -> Result<Answered, ApiError> {
-        let outcome = ask(&context, business.0, request.0, true).await?;
+        let outcome = ask(&context, caller.business_id, request.0, true).await?;
         Ok(match outcome {
             Outcome::InTime(answer) => Answered::InTime(Json(answer)),
             Outcome::Later(job_id) => Answered::Later(Json(JobAccepted { job_id: job_id.0 })),
@@ -148,11 +148,11 @@ impl Questions {
     #[oai(path = "/search", method = "post", operation_id = "search")]
     async fn search(
         &self,
-        business: Business,
+        caller: Allowed<can::Ask>,
         context: Data<&Arc<Context>>,
         request: JsonBody<QueryRequest>,
     ) -> Result<Found, ApiError> {
-        let outcome = ask(&context, business.0, request.0, false).await?;
+        let outcome = ask(&context, caller.business_id, request.0, false).await?;
         Ok(match outcome {
             Outcome::InTime(hits) => Found::InTime(Json(hits)),
             Outcome::Later(job_id) => Found::Later(Json(JobAccepted { job_id: job_id.0 })),

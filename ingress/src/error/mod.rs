@@ -4,6 +4,7 @@ mod meaning;
 
 use std::borrow::Cow;
 
+use common::domain::Permission;
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -76,6 +77,19 @@ impl ApiError {
             "UNAUTHORIZED",
             "the credentials are missing or not valid",
         )
+    }
+
+    /// 403: known, but not allowed.
+    pub fn forbidden(permission: Permission) -> Self {
+        let message = format!("this needs the permission `{}`", permission.name());
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+            .with_details(json!({ "permission": permission.name() }))
+    }
+
+    /// 403: only the user may do this, signed in themselves; no API key, and nobody who acts for them.
+    pub fn in_person() -> Self {
+        let message = "only the user in person may do this";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     }
 
     /// 404: there is none, or it is another's: nobody can tell.
@@ -188,12 +202,13 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 8] = [
+const DOCUMENTED: [(u16, &str); 9] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
     ),
     (401, "The credentials are missing or not valid."),
+    (403, "The caller is known, and may not do this."),
     (404, "There is none, or it belongs to another business."),
     (408, "The body did not arrive in time."),
     (413, "The body is too large."),

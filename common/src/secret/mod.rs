@@ -1,4 +1,8 @@
-//! Secrets at rest: sealed with the master key, or kept only as a hash.
+//! Secrets at rest: sealed with the master key, kept only as a hash, or derived and not kept at all.
+
+mod keyed;
+
+pub use keyed::{DerivationKey, Purpose};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};

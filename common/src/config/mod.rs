@@ -3,10 +3,18 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
+
+mod env;
+mod identity;
+
+use env::Env;
+pub use identity::{
+    CodesConfig, GoogleConfig, IdentityConfig, IssuerConfig, MailConfig, SupabaseConfig,
+    TwilioConfig,
+};
 
 /// Where everything is and how much of it to use. `.env.example` documents every variable.
 #[derive(Clone, Debug)]
@@ -15,6 +23,8 @@ pub struct Config {
     pub stores: StoresConfig,
     /// Keys that protect what is stored.
     pub secrets: SecretsConfig,
+    /// Who signs in, and how.
+    pub identity: IdentityConfig,
     /// Models that answer and embed.
     pub models: ModelsConfig,
     /// The object store.
@@ -142,6 +152,7 @@ impl Config {
             secrets: SecretsConfig {
                 master_key: env.master_key(),
             },
+            identity: IdentityConfig::read(&mut env),
             models: ModelsConfig::read(&mut env),
             objects: ObjectsConfig::read(&mut env),
             telemetry: TelemetryConfig::read(&mut env),
@@ -165,13 +176,10 @@ impl Config {
 
 impl ModelsConfig {
     fn read(env: &mut Env) -> Self {
-        let chat_providers: Vec<String> = env
-            .text("CHAT_PROVIDERS")
-            .unwrap_or_else(|| "offline".to_owned())
-            .split(',')
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect();
+        let chat_providers = match env.text("CHAT_PROVIDERS") {
+            Some(_) => env.list("CHAT_PROVIDERS"),
+            None => vec!["offline".to_owned()],
+        };
         let config = Self {
             chat_providers,
             chat_model: env.text("CHAT_MODEL"),
@@ -243,81 +251,6 @@ impl TelemetryConfig {
     }
 }
 
-/// The environment, and what was found wrong with it so far.
-struct Env {
-    vars: HashMap<String, String>,
-    problems: Vec<String>,
-}
-
-impl Env {
-    fn problem(&mut self, problem: impl Into<String>) {
-        self.problems.push(problem.into());
-    }
-
-    /// Empty counts as unset: compose files and `.env` leave names empty.
-    fn text(&self, name: &str) -> Option<String> {
-        self.vars
-            .get(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
-    }
-
-    fn secret(&self, name: &str) -> Option<SecretString> {
-        self.text(name).map(SecretString::from)
-    }
-
-    fn required_secret(&mut self, name: &str) -> SecretString {
-        self.secret(name).unwrap_or_else(|| {
-            self.problem(format!("{name} is not set"));
-            SecretString::default()
-        })
-    }
-
-    fn parsed<T: FromStr>(&mut self, name: &str, default: T) -> T {
-        self.optional(name).unwrap_or(default)
-    }
-
-    fn optional<T: FromStr>(&mut self, name: &str) -> Option<T> {
-        let text = self.text(name)?;
-        let value = text.parse().ok();
-        if value.is_none() {
-            self.problem(format!(
-                "{name} is `{text}`, which does not read as {}",
-                short_type_name::<T>()
-            ));
-        }
-        value
-    }
-
-    fn url(&mut self, name: &str, default: &str) -> String {
-        let url = self.text(name).unwrap_or_else(|| default.to_owned());
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            self.problem(format!(
-                "{name} is `{url}`: it must begin with http:// or https://"
-            ));
-        }
-        url.trim_end_matches('/').to_owned()
-    }
-
-    fn master_key(&mut self) -> SecretString {
-        let key = self.required_secret("RELAIS_MASTER_KEY");
-        let text = key.expose_secret();
-        if !text.is_empty()
-            && (text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
-            self.problem("RELAIS_MASTER_KEY must be 64 hexadecimal digits (32 bytes): `openssl rand -hex 32` makes one");
-        }
-        key
-    }
-}
-
-fn short_type_name<T>() -> &'static str {
-    std::any::type_name::<T>()
-        .rsplit("::")
-        .next()
-        .unwrap_or("a value")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,12 +293,15 @@ mod tests {
             ),
             ("REDIS_URL", "redis://:hunter2@localhost"),
             ("RELAIS_MASTER_KEY", &"ab".repeat(32)),
+            ("JWT_SECRET", &"cd".repeat(32)),
         ]))
         .unwrap();
 
         let printed = format!("{config:?}");
         assert!(
-            !printed.contains("hunter2") && !printed.contains("abab"),
+            ["hunter2", "abab", "cdcd"]
+                .iter()
+                .all(|secret| !printed.contains(secret)),
             "{printed}"
         );
     }

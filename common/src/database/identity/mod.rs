@@ -1,0 +1,5 @@
+//! Who signs in: users, their sessions and memberships.
+
+pub mod memberships;
+pub mod sessions;
+pub mod users;

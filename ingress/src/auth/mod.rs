@@ -1,0 +1,31 @@
+//! Who asks, for which business, and whether they may: the only source of a business id.
+//!
+//! What an operation asks of its caller is the type of its first parameter: [`Allowed`] with a permission in the business,
+//! [`Staff`] with one on the platform, [`SignedIn`], [`Public`], or a webhook's sender. There is no other way in.
+
+mod bearer;
+mod learnt;
+mod origin;
+mod rules;
+mod token;
+mod webhook;
+
+pub use bearer::{Actor, Identity};
+pub use learnt::{AccessCache, CHANNEL};
+pub use origin::{Origin, client_address};
+pub use rules::{Allowed, Public, Rule, SignedIn, Staff, can};
+pub(crate) use rules::{PUBLIC, SIGNED_IN};
+pub use token::{AccessTokens, Claims};
+pub use webhook::{Webhook, WebhookSender};
+
+use std::sync::Arc;
+
+use poem::Request;
+
+use crate::context::Context;
+
+fn context(request: &Request) -> &Arc<Context> {
+    request
+        .data::<Arc<Context>>()
+        .expect("`app` puts the context into every request")
+}
