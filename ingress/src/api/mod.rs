@@ -1,5 +1,6 @@
 //! The API: one module a resource.
 
+mod auth;
 mod characters;
 mod chats;
 mod contacts;
@@ -10,13 +11,15 @@ mod page;
 mod questions;
 mod upload;
 
-use poem_openapi::{OpenApi, OpenApiService, Tags};
+use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
 use crate::webhooks::manychat::ManyChatWebhook;
 
 /// How the operations are grouped in the documentation.
 #[derive(Tags)]
 pub(crate) enum Tag {
+    /// Who somebody is.
+    Authentication,
     /// What channels send us.
     Webhooks,
     /// What questions are answered from.
@@ -29,6 +32,14 @@ pub(crate) enum Tag {
     Jobs,
 }
 
+/// The answer of what leaves nothing to tell.
+#[derive(ApiResponse)]
+pub(crate) enum Gone {
+    /// Done.
+    #[oai(status = 204)]
+    Done,
+}
+
 const DESCRIPTION: &str = "\
 Send `Authorization: Bearer <API key>`. Times are RFC 3339 in UTC, ids are UUIDs. Lists answer \
 `{\"data\": [], \"next_cursor\": null}`, newest first unless said: send `next_cursor` back as `cursor` for the next page. \
@@ -38,6 +49,7 @@ Every refusal has the form `{\"error\": {\"code\", \"message\", \"details\"}}`. 
 pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
     let operations = (
         ManyChatWebhook,
+        auth::SignIn,
         documents::Documents,
         questions::Questions,
         (

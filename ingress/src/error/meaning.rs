@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use common::Error;
+use common::secret::password::Busy;
 use poem::error::{MethodNotAllowedError, NotFoundError, ParsePathError, ReadBodyError};
 use poem::http::StatusCode;
 use poem_openapi::error::{
@@ -35,6 +36,13 @@ impl From<Error> for ApiError {
                 Self::internal()
             }
         }
+    }
+}
+
+impl From<Busy> for ApiError {
+    fn from(error: Busy) -> Self {
+        tracing::warn!(%error, "not available");
+        Self::unavailable()
     }
 }
 

@@ -165,6 +165,11 @@ impl ApiError {
         self
     }
 
+    /// Whether it is a 401.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -202,7 +207,7 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 9] = [
+const DOCUMENTED: [(u16, &str); 10] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
@@ -211,6 +216,7 @@ const DOCUMENTED: [(u16, &str); 9] = [
     (403, "The caller is known, and may not do this."),
     (404, "There is none, or it belongs to another business."),
     (408, "The body did not arrive in time."),
+    (409, "The state of things forbids it."),
     (413, "The body is too large."),
     (415, "The body is of a kind that is not taken here."),
     (500, "Something went wrong on our side."),
