@@ -1,5 +1,7 @@
 //! Who signs in: users, their sessions and memberships.
 
+pub mod email_proofs;
+pub mod invitation_mail;
 pub mod memberships;
 pub mod refresh_tokens;
 pub mod sessions;
