@@ -49,7 +49,7 @@ Every refusal has the form `{\"error\": {\"code\", \"message\", \"details\"}}`. 
 pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
     let operations = (
         ManyChatWebhook,
-        auth::SignIn,
+        auth::operations(),
         documents::Documents,
         questions::Questions,
         (

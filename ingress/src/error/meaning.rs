@@ -18,7 +18,7 @@ impl From<Error> for ApiError {
         match error {
             Error::NotFound(what) => Self::not_found(what),
             Error::Invalid { field, reason } => Self::invalid(field, reason),
-            Error::Conflict(reason) => Self::new(StatusCode::CONFLICT, "CONFLICT", reason),
+            Error::Conflict(reason) => Self::conflict(reason),
             error if error.is_transient() => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

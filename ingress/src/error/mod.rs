@@ -4,6 +4,7 @@ mod meaning;
 
 use std::borrow::Cow;
 
+use chrono::TimeDelta;
 use common::domain::Permission;
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
@@ -129,6 +130,17 @@ impl ApiError {
         )
     }
 
+    /// 429: too often; try again after `wait`.
+    pub fn too_many(wait: TimeDelta) -> Self {
+        let message = "too many of these were asked for; try again later";
+        // Rounded up: who comes back then is let in.
+        let seconds = u32::try_from(wait.num_milliseconds().max(0) / 1_000 + 1);
+        Self {
+            retry_after: Some(seconds.unwrap_or(u32::MAX)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", message)
+        }
+    }
+
     /// 500: ours; the cause is in the log.
     pub fn internal() -> Self {
         Self::new(
@@ -165,9 +177,19 @@ impl ApiError {
         self
     }
 
+    /// 409: the state of things forbids it.
+    pub fn conflict(reason: &'static str) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", reason)
+    }
+
     /// Whether it is a 401.
     pub(crate) fn is_unauthorized(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// Whether it is a 429.
+    pub(crate) fn is_too_many(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Its status.
@@ -207,7 +229,7 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 10] = [
+const DOCUMENTED: [(u16, &str); 11] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
@@ -219,6 +241,7 @@ const DOCUMENTED: [(u16, &str); 10] = [
     (409, "The state of things forbids it."),
     (413, "The body is too large."),
     (415, "The body is of a kind that is not taken here."),
+    (429, "Too often: try again after `Retry-After` seconds."),
     (500, "Something went wrong on our side."),
     (
         503,

@@ -61,35 +61,33 @@ pub async fn insert(
     Ok((inserted.rows_affected() == 1).then_some(id))
 }
 
-/// When a user's latest links were made, the newest first, since `since`; at most `limit`. Locks the user, so that who asks
-/// next sees what this one did. As the platform.
-pub async fn list_times(
+/// When a user may have another link: one a minute and five an hour; `None`, or in the past: now. Locks the user, so that who
+/// asks next sees what this one did. As the platform.
+pub async fn find_free_at(
     conn: &mut PgConnection,
     user_id: UserId,
     purpose: ProofPurpose,
-    since: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<DateTime<Utc>>> {
+) -> Result<Option<DateTime<Utc>>> {
     sqlx::query!(
         "SELECT id FROM users WHERE id = $1 FOR UPDATE",
         user_id as _
     )
     .fetch_optional(&mut *conn)
     .await?;
-    let times = sqlx::query_scalar!(
+    let free_at = sqlx::query_scalar!(
         r#"
-        SELECT created_at FROM email_proofs
-        WHERE user_id = $1 AND purpose = $2 AND created_at > $3
-        ORDER BY created_at DESC LIMIT $4
+        WITH links AS (SELECT created_at FROM email_proofs WHERE user_id = $1 AND purpose = $2 ORDER BY created_at DESC LIMIT 5)
+        SELECT greatest(
+            (SELECT created_at + interval '1 minute' FROM links LIMIT 1),
+            (SELECT created_at + interval '1 hour' FROM links OFFSET 4)
+        )
         "#,
         user_id as _,
         purpose.name(),
-        since,
-        limit,
     )
-    .fetch_all(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(times)
+    Ok(free_at)
 }
 
 /// What a link that still works proves.
@@ -101,7 +99,7 @@ pub struct Proof {
     pub email: String,
 }
 
-/// A link that still works. As the platform.
+/// A link that still works, of a user who has the address still. As the platform.
 pub async fn find(
     conn: &mut PgConnection,
     id: EmailProofId,
@@ -111,8 +109,9 @@ pub async fn find(
     let proof = sqlx::query_as!(
         Proof,
         r#"
-        SELECT user_id AS "user_id: _", email FROM email_proofs
-        WHERE id = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3
+        SELECT email_proofs.user_id AS "user_id: _", email_proofs.email
+        FROM email_proofs JOIN users ON users.id = email_proofs.user_id AND users.email = email_proofs.email
+        WHERE email_proofs.id = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 AND deactivated_at IS NULL
         "#,
         id as _,
         purpose.name(),
@@ -123,28 +122,31 @@ pub async fn find(
     Ok(proof)
 }
 
-/// Uses a link, and with it the user's others of its purpose; `false`: it no longer works. As the platform.
+/// Uses a link; `false`: it no longer works. Lock its user first. As the platform.
 pub async fn mark_used(
     conn: &mut PgConnection,
     id: EmailProofId,
     purpose: ProofPurpose,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    let used = sqlx::query_scalar!(
-        r#"
-        UPDATE email_proofs SET used_at = $3
-        WHERE id = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3
-        RETURNING user_id AS "user_id: UserId"
-        "#,
+    let used = sqlx::query!(
+        "UPDATE email_proofs SET used_at = $3 WHERE id = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3",
         id as _,
         purpose.name(),
         now,
     )
-    .fetch_optional(&mut *conn)
+    .execute(conn)
     .await?;
-    let Some(user_id) = used else {
-        return Ok(false);
-    };
+    Ok(used.rows_affected() == 1)
+}
+
+/// Makes all of a user's links of a purpose worthless. Lock the user first. As the platform.
+pub async fn void_all(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    purpose: ProofPurpose,
+    now: DateTime<Utc>,
+) -> Result<()> {
     sqlx::query!(
         "UPDATE email_proofs SET used_at = $3 WHERE user_id = $1 AND purpose = $2 AND used_at IS NULL",
         user_id as _,
@@ -153,7 +155,7 @@ pub async fn mark_used(
     )
     .execute(conn)
     .await?;
-    Ok(true)
+    Ok(())
 }
 
 /// What the mail with a link needs.

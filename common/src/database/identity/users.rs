@@ -186,3 +186,49 @@ pub async fn mark_signed_in(
     .await?;
     Ok(marked.rows_affected() == 1)
 }
+
+/// Sets a user's password, where the one before hashes to `before`, if that is told; `false`: it does not, or the user was
+/// deactivated. Locks the user. As the platform.
+pub async fn set_password(
+    conn: &mut PgConnection,
+    id: UserId,
+    before: Option<&str>,
+    hash: &str,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let set = sqlx::query!(
+        r#"
+        UPDATE users SET password_hash = $3, updated_at = $4
+        WHERE id = $1 AND deactivated_at IS NULL AND ($2::text IS NULL OR password_hash = $2)
+        "#,
+        id as _,
+        before,
+        hash,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// Marks that a user proved to read `email`; `false`: it is not their address any more, or they were deactivated. Locks the
+/// user. As the platform.
+pub async fn mark_email_verified(
+    conn: &mut PgConnection,
+    id: UserId,
+    email: &str,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let marked = sqlx::query!(
+        r#"
+        UPDATE users SET email_verified_at = coalesce(email_verified_at, $3), updated_at = $3
+        WHERE id = $1 AND email = $2 AND deactivated_at IS NULL
+        "#,
+        id as _,
+        email,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}

@@ -1,9 +1,23 @@
 //! Signing up, signing in, and staying so.
 
+mod email;
 mod id_token;
+mod password;
+mod proofs;
 mod refresh;
 pub(crate) mod session;
+mod sessions;
 mod sign_in;
 mod user;
 
-pub(super) use sign_in::SignIn;
+use poem_openapi::OpenApi;
+
+/// All of them.
+pub(super) fn operations() -> impl OpenApi {
+    (
+        sign_in::SignIn,
+        sessions::Sessions,
+        email::Email,
+        password::Passwords,
+    )
+}

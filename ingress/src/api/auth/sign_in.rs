@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::database::audit::{self, Event};
+use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
 use common::domain::{EmailAddress, Language};
@@ -16,9 +17,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::id_token::sign_in_with_id_token;
-use super::refresh;
 use super::session::{self, Means, Tokens};
 use super::user::UserResponse;
+use super::{proofs, refresh};
 use crate::api::{Gone, Tag};
 use crate::auth::{Actor, Origin, Public, SignedIn};
 use crate::body::{FormBody, JsonBody};
@@ -135,7 +136,10 @@ impl SignIn {
         let mut tx = database::platform(&context.pool).await?;
         let user = create(&mut tx, &context, &new, &origin).await?;
         let tokens = session::begin_in(&mut tx, &context, &user, Means::SignUp, &origin).await?;
+        let now = context.clock.now();
+        let mail = proofs::issue(&mut tx, user.id, ProofPurpose::VerifyEmail, now).await?;
         tx.commit().await?;
+        context.dispatch.push(mail.as_slice()).await;
         Ok(SignedUp::Created(Json(tokens)))
     }
 
