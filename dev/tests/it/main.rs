@@ -13,6 +13,7 @@ mod newcomer;
 mod operations;
 mod questions;
 mod queue;
+mod sign_in;
 mod tenancy;
 mod traces;
 
