@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use common::providers::codes::{self, CodeSender};
 use common::providers::object_store::{self, ObjectStore};
 use common::queue::Dispatch;
 use common::queue::replies::Replies;
@@ -37,6 +38,8 @@ pub struct Context {
     pub access_tokens: AccessTokens,
     /// Hashes passwords and checks them.
     pub passwords: PasswordHasher,
+    /// Sends one-time codes; `None`: nobody does.
+    pub codes: Option<Arc<dyn CodeSender>>,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -72,6 +75,7 @@ impl Context {
         let access = Arc::new(AccessCache::default());
         access.listen(&subscriber);
         let identity = &config.identity;
+        let codes = codes::connect(identity, &config.objects.data_dir);
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
         Ok(Arc::new(Self {
             pool,
@@ -83,6 +87,7 @@ impl Context {
             access,
             access_tokens,
             passwords: PasswordHasher::start(),
+            codes,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

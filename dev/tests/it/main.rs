@@ -14,6 +14,7 @@ mod operations;
 mod questions;
 mod queue;
 mod sign_in;
+mod sign_in_codes;
 mod tenancy;
 mod traces;
 

@@ -1,7 +1,9 @@
 //! Signing up, signing in, and staying so.
 
+mod codes;
 mod email;
 mod id_token;
+mod language;
 mod password;
 mod proofs;
 mod refresh;
@@ -19,5 +21,6 @@ pub(super) fn operations() -> impl OpenApi {
         sessions::Sessions,
         email::Email,
         password::Passwords,
+        codes::Codes,
     )
 }

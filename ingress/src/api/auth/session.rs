@@ -44,6 +44,8 @@ pub(crate) enum Means<'a> {
     Password(&'a str),
     /// By another issuer's token.
     IdToken,
+    /// By a one-time code.
+    Code,
 }
 
 impl Means<'_> {
@@ -52,6 +54,7 @@ impl Means<'_> {
             Self::SignUp => "sign_up",
             Self::Password(_) => "password",
             Self::IdToken => "id_token",
+            Self::Code => "code",
         }
     }
 }

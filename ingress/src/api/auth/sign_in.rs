@@ -6,17 +6,18 @@ use common::database::audit::{self, Event};
 use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{EmailAddress, Language};
+use common::domain::EmailAddress;
 use common::secret::{Password, Purpose, to_hex};
 use common::{Error, database};
 use poem::web::Data;
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::id_token::sign_in_with_id_token;
+use super::language::Spoken;
 use super::session::{self, Means, Tokens};
 use super::user::UserResponse;
 use super::{proofs, refresh};
@@ -31,17 +32,6 @@ const LONGEST_NAME: usize = 120;
 
 /// The longest token that is looked at: ID tokens of issuers with many claims have a few kilobytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
-
-/// A language the platform writes in.
-#[derive(Clone, Copy, Debug, Enum, Deserialize)]
-#[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-enum Spoken {
-    /// French.
-    Fr,
-    /// English.
-    En,
-}
 
 /// Somebody new.
 #[derive(Debug, Object, Deserialize)]
@@ -128,10 +118,7 @@ impl SignIn {
             password_hash: Some(context.passwords.hash(password).await?),
             name,
             avatar_url: None,
-            language: match request.language {
-                Some(Spoken::En) => Language::English,
-                Some(Spoken::Fr) | None => Language::French,
-            },
+            language: Spoken::or_default(request.language),
         };
         let mut tx = database::platform(&context.pool).await?;
         let user = create(&mut tx, &context, &new, &origin).await?;
@@ -355,7 +342,8 @@ fn bounded(token: &str, field: &'static str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn person_name(name: &str) -> Result<String, Error> {
+/// What somebody is called, without spaces around it.
+pub(super) fn person_name(name: &str) -> Result<String, Error> {
     let name = name.trim();
     let length = name.chars().count();
     if !(1..=LONGEST_NAME).contains(&length) || name.chars().any(char::is_control) {
