@@ -82,23 +82,20 @@ pub async fn owner(
     let hash = PasswordHasher::start().hash(password).await;
     let hash = hash.map_err(|_| Error::Conflict("the passwords' threads have stopped"))?;
     let mut tx = database::platform(pool).await?;
-    let user_id = match users::find_by_email(&mut tx, &email).await? {
-        Some(user) => {
-            users::set_password(&mut tx, user.id, None, &hash, now).await?;
-            user.id
-        }
-        None => {
-            let new = NewUser {
-                email: Some(email.as_str().to_owned()),
-                email_is_verified: true,
-                phone: None,
-                password_hash: Some(hash),
-                name: "Camille Martin".to_owned(),
-                avatar_url: None,
-                language: Language::French,
-            };
-            users::sign_up(&mut tx, &new, now).await?.id
-        }
+    let user_id = if let Some(user) = users::find_by_email(&mut tx, &email).await? {
+        users::set_password(&mut tx, user.id, None, &hash, now).await?;
+        user.id
+    } else {
+        let new = NewUser {
+            email: Some(email.as_str().to_owned()),
+            email_is_verified: true,
+            phone: None,
+            password_hash: Some(hash),
+            name: "Camille Martin".to_owned(),
+            avatar_url: None,
+            language: Language::French,
+        };
+        users::sign_up(&mut tx, &new, now).await?.id
     };
     if memberships::find(&mut tx, user_id, Some(business_id))
         .await?
