@@ -13,7 +13,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::webhooks;
+use crate::{pages, webhooks};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -133,6 +133,7 @@ fn fixed_path(path: &str) -> Option<&'static str> {
         "/api/v1/openapi.json",
     ]
     .into_iter()
+    .chain(pages::PATHS)
     .find(|known| *known == path)
 }
 

@@ -15,6 +15,7 @@ mod context;
 mod edge;
 mod openapi;
 mod operations;
+mod pages;
 
 pub use context::Context;
 
@@ -128,7 +129,7 @@ pub fn app(context: Arc<Context>) -> impl Endpoint<Output = Response> {
             openapi::without_foreign_fonts,
         )
     };
-    let routes = Route::new()
+    let routes = pages::add(Route::new())
         .at("/", get(operations::root))
         .at("/health", get(operations::health))
         .at("/health/detailed", get(operations::detailed_health))

@@ -15,6 +15,8 @@ mod questions;
 mod queue;
 mod sign_in;
 mod sign_in_codes;
+mod sign_in_mail;
+mod sign_in_tokens;
 mod tenancy;
 mod traces;
 
