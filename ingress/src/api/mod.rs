@@ -1,6 +1,6 @@
 //! The API: one module a resource.
 
-mod auth;
+pub(crate) mod auth;
 mod characters;
 mod chats;
 mod contacts;

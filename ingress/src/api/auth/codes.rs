@@ -19,7 +19,7 @@ use sqlx::PgConnection;
 
 use super::language::Spoken;
 use super::session::{self, Means, Tokens};
-use super::sign_in::{create, person_name};
+use super::sign_in::person_name;
 use crate::api::Tag;
 use crate::auth::{Origin, Public};
 use crate::body::JsonBody;
@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::error::ApiError;
 
 /// Who wants a code.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct SendCodeRequest {
@@ -40,7 +40,7 @@ struct SendCodeRequest {
 }
 
 /// Who has one.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct VerifyCodeRequest {
@@ -201,7 +201,7 @@ async fn user_of(
 ) -> Result<User, ApiError> {
     match users::find_by_phone(conn, phone).await? {
         Some(user) => Ok(user),
-        None => create(conn, context, new, origin).await,
+        None => session::sign_up(conn, context, new, origin).await,
     }
 }
 

@@ -11,10 +11,6 @@ use crate::error::ApiError;
 /// # Errors
 ///
 /// 401 where it is none of an issuer that is accepted here.
-#[expect(
-    clippy::unused_async,
-    reason = "issuers have to be asked for their keys"
-)]
 pub(crate) async fn sign_in_with_id_token(
     _context: &Context,
     _id_token: &str,

@@ -4,6 +4,7 @@ mod codes;
 mod email;
 mod id_token;
 mod language;
+mod oauth;
 mod password;
 mod proofs;
 mod refresh;
@@ -18,6 +19,7 @@ use poem_openapi::OpenApi;
 pub(super) fn operations() -> impl OpenApi {
     (
         sign_in::SignIn,
+        oauth::OAuth,
         sessions::Sessions,
         email::Email,
         password::Passwords,
