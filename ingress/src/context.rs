@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
 use crate::auth::{AccessCache, AccessTokens};
+use crate::limits::Limits;
 
 /// Uploads under way at once: each holds up to two parts of 5 MiB.
 const UPLOADS: usize = 16;
@@ -34,6 +35,8 @@ pub struct Context {
     pub access: Arc<AccessCache>,
     /// Signs access tokens.
     pub access_tokens: AccessTokens,
+    /// How much of everything.
+    pub limits: Limits,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -68,6 +71,7 @@ impl Context {
         acceptor.listen(&subscriber);
         let access = Arc::new(AccessCache::default());
         access.listen(&subscriber);
+        let limits = Limits::new(config.limits, dispatch.redis().clone());
         let identity = &config.identity;
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
         Ok(Arc::new(Self {
@@ -79,6 +83,7 @@ impl Context {
             acceptor,
             access,
             access_tokens,
+            limits,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

@@ -7,6 +7,7 @@ mod bad_input;
 mod conversation;
 mod documents;
 mod faults;
+mod limits;
 mod metrics;
 mod models;
 mod newcomer;

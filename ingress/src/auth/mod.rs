@@ -15,7 +15,7 @@ pub use learnt::{AccessCache, CHANNEL};
 pub use origin::{Origin, client_address};
 pub use rules::{Allowed, Public, Rule, SignedIn, Staff, can};
 pub(crate) use rules::{PUBLIC, SIGNED_IN};
-pub use token::{AccessTokens, Claims};
+pub use token::{AccessTokens, Claims, Subject};
 pub use webhook::{Webhook, WebhookSender};
 
 use std::sync::Arc;

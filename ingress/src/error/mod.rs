@@ -3,6 +3,7 @@
 mod meaning;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use common::domain::Permission;
 use poem::error::ResponseError;
@@ -129,6 +130,16 @@ impl ApiError {
         )
     }
 
+    /// 429: once more after `wait`.
+    pub fn too_many_requests(wait: Duration) -> Self {
+        let message = "too many requests; try again later";
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self {
+            retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", message)
+        }
+    }
+
     /// 500: ours; the cause is in the log.
     pub fn internal() -> Self {
         Self::new(
@@ -202,7 +213,7 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 9] = [
+const DOCUMENTED: [(u16, &str); 10] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
@@ -213,6 +224,10 @@ const DOCUMENTED: [(u16, &str); 9] = [
     (408, "The body did not arrive in time."),
     (413, "The body is too large."),
     (415, "The body is of a kind that is not taken here."),
+    (
+        429,
+        "Too many requests: try again after `Retry-After` seconds.",
+    ),
     (500, "Something went wrong on our side."),
     (
         503,
