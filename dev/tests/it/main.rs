@@ -16,6 +16,7 @@ mod questions;
 mod queue;
 mod tenancy;
 mod traces;
+mod users;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,14 +1,18 @@
 //! The API: one module a resource.
 
+mod audit;
 mod characters;
 mod chats;
 mod contacts;
 mod documents;
+mod impersonation;
 mod jobs;
 mod messages;
 mod page;
 mod questions;
+mod text;
 mod upload;
+mod users;
 
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
@@ -27,6 +31,10 @@ pub(crate) enum Tag {
     Conversations,
     /// Work for later, and what became of it.
     Jobs,
+    /// Who signs in.
+    Users,
+    /// Who did what.
+    Audit,
 }
 
 const DESCRIPTION: &str = "\
@@ -47,6 +55,7 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
             characters::Characters,
         ),
         jobs::Jobs,
+        (users::Users, impersonation::Impersonations, audit::AuditLog),
     );
     OpenApiService::new(operations, "Relais", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
