@@ -12,6 +12,7 @@ mod metrics;
 mod models;
 mod newcomer;
 mod operations;
+mod pool;
 mod questions;
 mod queue;
 mod tenancy;
