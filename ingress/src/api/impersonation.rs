@@ -11,6 +11,7 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ use super::Tag;
 use super::text;
 use super::users::{UserResponse, about};
 use crate::auth::{Origin, Staff, Subject, can};
+use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -25,8 +27,9 @@ use crate::error::ApiError;
 const LIFETIME: Duration = Duration::from_mins(15);
 
 /// Why somebody acts for a user.
-#[derive(Debug, Object)]
+#[derive(Debug, Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct ImpersonationRequest {
     /// 1 to 500 characters, for the audit log: a ticket's number, or what the user asked for.
     reason: String,
@@ -70,7 +73,7 @@ impl Impersonations {
         context: Data<&Arc<Context>>,
         origin: Origin,
         id: Path<Uuid>,
-        request: Json<ImpersonationRequest>,
+        request: JsonBody<ImpersonationRequest>,
     ) -> Result<Begun, ApiError> {
         let reason = text::line("reason", &request.0.reason, 500)?;
         let now = context.clock.now();

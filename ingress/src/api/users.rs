@@ -12,6 +12,7 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object, OpenApi};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ use super::Tag;
 use super::page::{Page, PageRequest};
 use super::text;
 use crate::auth::{Origin, SignedIn, Staff, can};
+use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -70,19 +72,22 @@ impl From<users::User> for UserResponse {
 }
 
 /// The languages the platform writes in.
-#[derive(Clone, Copy, Debug, Enum)]
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
 enum LanguageCode {
     /// French.
     #[oai(rename = "fr")]
+    #[serde(rename = "fr")]
     French,
     /// English.
     #[oai(rename = "en")]
+    #[serde(rename = "en")]
     English,
 }
 
 /// A role on the platform.
-#[derive(Clone, Copy, Debug, Enum)]
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
 #[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 enum PlatformRole {
     /// Anybody who signed up.
     User,
@@ -106,12 +111,14 @@ impl From<PlatformRole> for Role {
 }
 
 /// What to change of oneself; what is absent stays.
-#[derive(Debug, Object)]
+#[derive(Debug, Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct ProfileRequest {
     /// 1 to 120 characters.
     name: Option<String>,
     /// An https address; null: none.
+    #[serde(default)]
     avatar_url: MaybeUndefined<String>,
     language: Option<LanguageCode>,
     /// A business one is a member of.
@@ -144,8 +151,9 @@ impl ProfileRequest {
 }
 
 /// What to change of a user; what is absent stays.
-#[derive(Debug, Object)]
+#[derive(Debug, Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct StandingRequest {
     role: Option<PlatformRole>,
     /// false: ends every session, and no new one begins.
@@ -176,7 +184,7 @@ impl Users {
         &self,
         caller: SignedIn,
         context: Data<&Arc<Context>>,
-        request: Json<ProfileRequest>,
+        request: JsonBody<ProfileRequest>,
     ) -> Result<Json<UserResponse>, ApiError> {
         let change = request.0.check()?;
         let mut tx = database::user(&context.pool, caller.user_id).await?;
@@ -248,7 +256,7 @@ impl Users {
         context: Data<&Arc<Context>>,
         origin: Origin,
         id: Path<Uuid>,
-        request: Json<StandingRequest>,
+        request: JsonBody<StandingRequest>,
     ) -> Result<Json<UserResponse>, ApiError> {
         let id = UserId(id.0);
         if id == caller.user_id {
