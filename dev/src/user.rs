@@ -2,8 +2,9 @@
 
 use clap::{Subcommand, ValueEnum};
 use common::database::identity::directory::{self, StandingChange};
+use common::database::identity::users;
 use common::database::{self, audit};
-use common::domain::{Role, UserId};
+use common::domain::{EmailAddress, Role};
 use common::{Clock, Config};
 use serde_json::json;
 use sqlx::PgPool;
@@ -89,36 +90,36 @@ pub async fn run(command: Command, config: &Config) -> Result<(), String> {
             },
         ),
     };
-    let email = email.trim().to_lowercase();
-    match apply(&pool, &email, change)
-        .await
-        .map_err(|error| error.to_string())?
-    {
-        Some(_) => Ok(()),
-        None => Err(format!("there is no user with the address {email}")),
+    let told = |error: common::Error| error.to_string();
+    let address = EmailAddress::new(&email, "--email").map_err(told)?;
+    if apply(&pool, &address, change).await.map_err(told)? {
+        Ok(())
+    } else {
+        Err(format!("there is no user with the address {address}"))
     }
 }
 
+/// Whether there is such a user.
 async fn apply(
     pool: &PgPool,
-    email: &str,
+    email: &EmailAddress,
     change: StandingChange,
-) -> common::Result<Option<UserId>> {
+) -> common::Result<bool> {
     let now = Clock::default().now();
     let mut tx = database::platform(pool).await?;
-    let Some(id) = directory::find_by_email(&mut tx, email).await? else {
-        return Ok(None);
+    let Some(user) = users::find_by_email(&mut tx, email).await? else {
+        return Ok(false);
     };
-    directory::change_standing(&mut tx, id, change, now).await?;
+    directory::change_standing(&mut tx, user.id, change, now).await?;
     let event = audit::Event {
         business_id: None,
         actor: audit::Actor::Operator,
         action: "user.changed",
         object_kind: "user",
-        object_id: id.to_string(),
+        object_id: user.id.to_string(),
         details: json!({ "role": change.role.map(Role::name), "active": change.is_active }),
     };
     audit::record(&mut tx, &event, &audit::Origin::default(), now).await?;
     tx.commit().await?;
-    Ok(Some(id))
+    Ok(true)
 }

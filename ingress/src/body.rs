@@ -58,6 +58,49 @@ impl<T: Type + DeserializeOwned, const LIMIT: usize> ParsePayload for JsonBody<T
 
 impl_apirequest_for_payload!(JsonBody<T, LIMIT>, T: Type + DeserializeOwned, const LIMIT: usize);
 
+/// What a form may have.
+const FORM_LIMIT: usize = 64 * 1024;
+
+/// A form of at most [`FORM_LIMIT`] bytes, each field once, refused in our words.
+#[derive(Clone, Debug)]
+pub(crate) struct FormBody<T>(pub(crate) T);
+
+impl<T: Type> Payload for FormBody<T> {
+    const CONTENT_TYPE: &'static str = "application/x-www-form-urlencoded";
+
+    fn check_content_type(content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(Self::CONTENT_TYPE)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Type + DeserializeOwned> ParsePayload for FormBody<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        let bytes = read(request, body.take()?, FORM_LIMIT).await?;
+        let mut fields = serde_json::Map::new();
+        for (name, value) in url::form_urlencoded::parse(&bytes) {
+            let value = value.into_owned().into();
+            if fields.insert(name.into_owned(), value).is_some() {
+                return Err(ApiError::invalid("body", "has a field twice").into());
+            }
+        }
+        let fields = serde_json::to_vec(&fields).unwrap_or_default();
+        Ok(Self(parse(&fields)?))
+    }
+}
+
+impl_apirequest_for_payload!(FormBody<T>, T: Type + DeserializeOwned);
+
 /// Whether `content_type` names JSON, with or without parameters.
 pub(crate) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();

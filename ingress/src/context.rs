@@ -5,6 +5,7 @@ use std::sync::Arc;
 use common::providers::object_store::{self, ObjectStore};
 use common::queue::Dispatch;
 use common::queue::replies::Replies;
+use common::secret::{DerivationKey, PasswordHasher, Purpose};
 use common::{Clock, Config, database, redis};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -37,6 +38,8 @@ pub struct Context {
     pub access_tokens: AccessTokens,
     /// How much of everything.
     pub limits: Limits,
+    /// Hashes passwords and checks them.
+    pub passwords: PasswordHasher,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -84,10 +87,16 @@ impl Context {
             access,
             access_tokens,
             limits,
+            passwords: PasswordHasher::start(),
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,
         }))
+    }
+
+    /// The key for `purpose`.
+    pub(crate) fn key(&self, purpose: Purpose) -> DerivationKey {
+        DerivationKey::new(&self.config.identity.jwt_secret, purpose)
     }
 }
 

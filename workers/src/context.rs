@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Clock;
+use common::providers::mail::Mailer;
 use common::providers::{ManyChat, Models};
 use common::queue::Dispatch;
 use common::retrieval::Retriever;
-use common::secret::Sealer;
+use common::secret::{DerivationKey, Sealer};
 use object_store::ObjectStore;
 use sqlx::PgPool;
 
@@ -36,6 +37,14 @@ pub struct Context {
     pub sealer: Sealer,
     /// Delivers through ManyChat.
     pub manychat: ManyChat,
+    /// Carries mails.
+    pub mailer: Arc<dyn Mailer>,
+    /// Derives the secrets of links that prove an address.
+    pub email_proofs_key: DerivationKey,
+    /// Derives the secrets of invitations.
+    pub invitations_key: DerivationKey,
+    /// What links begin with.
+    pub public_url: String,
     /// How long a channel must be quiet before a burst is answered.
     pub burst_quiet: Duration,
     /// How long ended jobs are kept.

@@ -17,10 +17,10 @@ pub mod turn;
 use std::sync::Arc;
 
 use common::providers::models;
-use common::providers::{ManyChat, Models, object_store};
+use common::providers::{ManyChat, Models, mail, object_store};
 use common::queue::Dispatch;
 use common::retrieval::Retriever;
-use common::secret::Sealer;
+use common::secret::{DerivationKey, Purpose, Sealer};
 use common::{Clock, Config, database, redis};
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,7 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
         &config.stores.database_url,
         config.stores.database_max_connections,
     )?;
+    let secret = &config.identity.jwt_secret;
     let worker = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     Ok(Context {
         leases: Leases::keep(
@@ -87,6 +88,10 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
         objects: object_store::connect(&config.objects)?,
         sealer: Sealer::new(&config.secrets.master_key)?,
         manychat: ManyChat::new(config.manychat_base_url.clone(), config.manychat_timeout),
+        mailer: mail::connect(&config.identity.mail, &config.objects.data_dir)?,
+        email_proofs_key: DerivationKey::new(secret, Purpose::EmailProofs),
+        invitations_key: DerivationKey::new(secret, Purpose::Invitations),
+        public_url: config.public_url(),
         burst_quiet: config.burst_quiet,
         job_retention: config.job_retention,
         worker,

@@ -186,6 +186,12 @@ impl Config {
             Err(ConfigError(env.problems))
         }
     }
+
+    /// Where people reach the ingress, without a slash at its end.
+    pub fn public_url(&self) -> String {
+        let bound = || format!("http://{}", self.bind);
+        self.identity.public_url.clone().unwrap_or_else(bound)
+    }
 }
 
 impl LimitsConfig {

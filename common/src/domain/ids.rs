@@ -37,6 +37,10 @@ id! {
     SessionId;
     /// Somebody who was asked to become a member.
     InvitationId;
+    /// A link sent by e-mail, which proves that its reader reads the address.
+    EmailProofId;
+    /// A code sent to a phone.
+    PhoneCodeId;
     /// One line of the audit log.
     AuditEventId;
     /// An API key: the part that is not secret.

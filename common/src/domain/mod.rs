@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod chunking;
 pub mod document_kind;
+pub mod email;
 pub mod ids;
 pub mod language;
 pub mod roles;
@@ -10,6 +11,7 @@ pub mod splitting;
 pub mod text;
 
 pub use channel::Channel;
+pub use email::EmailAddress;
 pub use ids::*;
 pub use language::Language;
 pub use roles::{MemberRole, Permission, Role};

@@ -5,11 +5,13 @@ use std::time::Duration;
 pub mod chat_model;
 pub mod embedder;
 pub mod http;
+pub mod mail;
 pub mod manychat;
 pub mod models;
 pub mod object_store;
 pub mod offline;
 pub mod openai;
+mod private_file;
 pub mod prompt;
 
 pub use chat_model::{

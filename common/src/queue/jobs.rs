@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Job, QueueName};
-use crate::domain::{BusinessId, Channel, ChatId, DocumentId, MessageId};
+use crate::domain::{
+    BusinessId, Channel, ChatId, DocumentId, EmailProofId, InvitationId, MessageId,
+};
 use crate::faults::{self, Mutant};
 
 /// A message a channel delivered: to be written into its chat. Jobs of one contact are taken together, in order.
@@ -205,6 +207,36 @@ impl Job for FitVectorIndexes {
 
     fn business_id(&self) -> Option<BusinessId> {
         None
+    }
+}
+
+/// A letter to be sent by mail. What it says, and the secret of its link, is made of the row when it is sent.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SendMail {
+    /// A link that proves to read the address.
+    Proof {
+        /// Which.
+        proof_id: EmailProofId,
+    },
+    /// An invitation to a business.
+    Invitation {
+        /// To which.
+        business_id: BusinessId,
+        /// Which.
+        invitation_id: InvitationId,
+    },
+}
+
+impl Job for SendMail {
+    const KIND: &'static str = "send_mail";
+    const QUEUE: QueueName = QueueName::Delivery;
+
+    fn business_id(&self) -> Option<BusinessId> {
+        match self {
+            Self::Proof { .. } => None,
+            Self::Invitation { business_id, .. } => Some(*business_id),
+        }
     }
 }
 

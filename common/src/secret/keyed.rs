@@ -22,6 +22,8 @@ pub enum Purpose {
     PhoneCodes,
     /// What a browser keeps while it signs in elsewhere.
     SignInState,
+    /// What stands in the audit log for a name that proved to be nobody's.
+    Pseudonyms,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
             Self::Invitations => "relais/invitations",
             Self::PhoneCodes => "relais/phone-codes",
             Self::SignInState => "relais/sign-in-state",
+            Self::Pseudonyms => "relais/pseudonyms",
         }
     }
 }

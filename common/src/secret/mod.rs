@@ -1,8 +1,10 @@
 //! Secrets at rest: sealed with the master key, kept only as a hash, or derived and not kept at all.
 
 mod keyed;
+pub mod password;
 
 pub use keyed::{DerivationKey, Purpose};
+pub use password::{Password, PasswordHasher};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};

@@ -15,6 +15,7 @@ mod operations;
 mod pool;
 mod questions;
 mod queue;
+mod sign_in;
 mod tenancy;
 mod traces;
 mod users;

@@ -1,6 +1,7 @@
 //! The API: one module a resource.
 
 mod audit;
+mod auth;
 mod characters;
 mod chats;
 mod contacts;
@@ -14,13 +15,15 @@ mod text;
 mod upload;
 mod users;
 
-use poem_openapi::{OpenApi, OpenApiService, Tags};
+use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
 use crate::webhooks::manychat::ManyChatWebhook;
 
 /// How the operations are grouped in the documentation.
 #[derive(Tags)]
 pub(crate) enum Tag {
+    /// Who somebody is.
+    Authentication,
     /// What channels send us.
     Webhooks,
     /// What questions are answered from.
@@ -37,6 +40,14 @@ pub(crate) enum Tag {
     Audit,
 }
 
+/// The answer of what leaves nothing to tell.
+#[derive(ApiResponse)]
+pub(crate) enum Gone {
+    /// Done.
+    #[oai(status = 204)]
+    Done,
+}
+
 const DESCRIPTION: &str = "\
 Send `Authorization: Bearer <API key>`. Times are RFC 3339 in UTC, ids are UUIDs. Lists answer \
 `{\"data\": [], \"next_cursor\": null}`, newest first unless said: send `next_cursor` back as `cursor` for the next page. \
@@ -46,6 +57,7 @@ Every refusal has the form `{\"error\": {\"code\", \"message\", \"details\"}}`. 
 pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
     let operations = (
         ManyChatWebhook,
+        auth::operations(),
         documents::Documents,
         questions::Questions,
         (

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use common::Error;
+use common::secret::password::Busy;
 use poem::error::{MethodNotAllowedError, NotFoundError, ParsePathError, ReadBodyError};
 use poem::http::StatusCode;
 use poem_openapi::error::{
@@ -17,7 +18,7 @@ impl From<Error> for ApiError {
         match error {
             Error::NotFound(what) => Self::not_found(what),
             Error::Invalid { field, reason } => Self::invalid(field, reason),
-            Error::Conflict(reason) => Self::new(StatusCode::CONFLICT, "CONFLICT", reason),
+            Error::Conflict(reason) => Self::conflict(reason),
             error if error.is_transient() => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -35,6 +36,13 @@ impl From<Error> for ApiError {
                 Self::internal()
             }
         }
+    }
+}
+
+impl From<Busy> for ApiError {
+    fn from(error: Busy) -> Self {
+        tracing::warn!(%error, "not available");
+        Self::unavailable()
     }
 }
 

@@ -3,8 +3,8 @@
 mod meaning;
 
 use std::borrow::Cow;
-use std::time::Duration;
 
+use chrono::TimeDelta;
 use common::domain::Permission;
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
@@ -130,12 +130,13 @@ impl ApiError {
         )
     }
 
-    /// 429: once more after `wait`.
-    pub fn too_many_requests(wait: Duration) -> Self {
-        let message = "too many requests; try again later";
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    /// 429: too often; try again after `wait`.
+    pub fn too_many(wait: TimeDelta) -> Self {
+        let message = "too many of these were asked for; try again later";
+        // Rounded up: who comes back then is let in.
+        let seconds = u32::try_from(wait.num_milliseconds().max(0) / 1_000 + 1);
         Self {
-            retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1)),
+            retry_after: Some(seconds.unwrap_or(u32::MAX)),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", message)
         }
     }
@@ -176,6 +177,21 @@ impl ApiError {
         self
     }
 
+    /// 409: the state of things forbids it.
+    pub fn conflict(reason: &'static str) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", reason)
+    }
+
+    /// Whether it is a 401.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// Whether it is a 429.
+    pub(crate) fn is_too_many(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -213,7 +229,7 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 10] = [
+const DOCUMENTED: [(u16, &str); 11] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
@@ -222,12 +238,10 @@ const DOCUMENTED: [(u16, &str); 10] = [
     (403, "The caller is known, and may not do this."),
     (404, "There is none, or it belongs to another business."),
     (408, "The body did not arrive in time."),
+    (409, "The state of things forbids it."),
     (413, "The body is too large."),
     (415, "The body is of a kind that is not taken here."),
-    (
-        429,
-        "Too many requests: try again after `Retry-After` seconds.",
-    ),
+    (429, "Too often: try again after `Retry-After` seconds."),
     (500, "Something went wrong on our side."),
     (
         503,

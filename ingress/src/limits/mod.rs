@@ -12,6 +12,7 @@ pub(crate) use standing::STANDING;
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use common::config::LimitsConfig;
 use common::secret;
 use fred::clients::Client;
@@ -121,6 +122,7 @@ impl Limits {
         };
         standing::tell(standing);
         metrics::counter!("relais_rate_limited_total", "limit" => name).increment(1);
-        Err(ApiError::too_many_requests(standing.reset))
+        let wait = TimeDelta::from_std(standing.reset).unwrap_or(TimeDelta::MAX);
+        Err(ApiError::too_many(wait))
     }
 }

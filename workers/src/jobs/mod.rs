@@ -18,6 +18,7 @@ mod ingest_document;
 mod maintenance;
 mod probe;
 mod receive_message;
+mod send_mail;
 mod take_turn;
 
 /// How long a job of an unknown kind waits for a worker that knows it.
@@ -78,6 +79,7 @@ handlers!(
     jobs::DeleteObject,
     jobs::PurgeJobs,
     jobs::FitVectorIndexes,
+    jobs::SendMail,
     jobs::Probe,
 );
 

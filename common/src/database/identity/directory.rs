@@ -168,12 +168,3 @@ pub async fn change_standing(
     }
     Ok(user)
 }
-
-/// A user by e-mail address, lower case. As the platform.
-pub async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<UserId>> {
-    let id = sqlx::query_scalar!(
-        r#"SELECT id AS "id: UserId" FROM users WHERE email = $1"#,
-        email
-    );
-    Ok(id.fetch_optional(conn).await?)
-}

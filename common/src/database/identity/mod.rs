@@ -1,6 +1,9 @@
 //! Who signs in: users, their sessions and memberships.
 
 pub mod directory;
+pub mod email_proofs;
+pub mod invitation_mail;
 pub mod memberships;
+pub mod refresh_tokens;
 pub mod sessions;
 pub mod users;

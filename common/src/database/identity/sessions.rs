@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::domain::{Role, SessionId, UserId};
 use crate::error::{Error, Result};
@@ -146,4 +147,120 @@ pub async fn end_impersonations(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Whose a session that can be refreshed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshable {
+    /// Which.
+    pub id: SessionId,
+    /// The user's.
+    pub user_id: UserId,
+}
+
+/// The valid session a refresh token was made for, locked until the transaction ends: of those who refresh it at once, each
+/// sees what the one before did. As the platform.
+pub async fn lock_by_refresh_token(
+    conn: &mut PgConnection,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> Result<Option<Refreshable>> {
+    let session = sqlx::query_as!(
+        Refreshable,
+        r#"
+        SELECT sessions.id AS "id: _", sessions.user_id AS "user_id: _"
+        FROM refresh_tokens
+        JOIN sessions ON sessions.id = refresh_tokens.session_id
+        JOIN users ON users.id = sessions.user_id
+        WHERE token_hash = $1 AND revoked_at IS NULL AND expires_at > $2 AND deactivated_at IS NULL
+        FOR UPDATE OF sessions
+        "#,
+        token_hash,
+        now,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(session)
+}
+
+/// Puts a session's end off. As the platform.
+pub async fn extend(
+    conn: &mut PgConnection,
+    id: SessionId,
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE sessions SET expires_at = $2 WHERE id = $1",
+        id as _,
+        expires_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A session as its user sees it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Which.
+    pub id: SessionId,
+    /// From where it was begun; `None`: unknown.
+    pub address: Option<String>,
+    /// With what it was begun; `None`: not said.
+    pub user_agent: Option<String>,
+    /// Whether another acts as the user in it.
+    pub is_impersonated: bool,
+    /// When it was begun.
+    pub created_at: DateTime<Utc>,
+    /// When it ends unless it is refreshed.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A user's valid sessions, the newest first, behind `after`. As that user.
+pub async fn list(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    after: Option<Uuid>,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> Result<Vec<Session>> {
+    let sessions = sqlx::query_as!(
+        Session,
+        r#"
+        SELECT id AS "id: _", address, user_agent, impersonator_id IS NOT NULL AS "is_impersonated!", created_at, expires_at
+        FROM sessions
+        WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND ($3::uuid IS NULL OR id < $3)
+        ORDER BY id DESC LIMIT $4
+        "#,
+        user_id as _,
+        now,
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(sessions)
+}
+
+/// Ends a session of `user_id`'s for `reason`; `false`: there is none, or it is over. As the platform.
+pub async fn revoke_own(
+    conn: &mut PgConnection,
+    id: SessionId,
+    user_id: UserId,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let revoked = sqlx::query!(
+        r#"
+        UPDATE sessions SET revoked_at = $4, revoked_for = $3
+        WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $4
+        "#,
+        id as _,
+        user_id as _,
+        reason,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(revoked.rows_affected() == 1)
 }

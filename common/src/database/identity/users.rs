@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::domain::{BusinessId, Language, MemberRole, Role, UserId};
+use crate::domain::{BusinessId, EmailAddress, Language, MemberRole, Role, UserId};
 use crate::error::{Error, Result};
 
 /// A person who signs in.
@@ -55,7 +55,7 @@ pub struct NewUser {
     pub email_is_verified: bool,
     /// E.164, proved by a code.
     pub phone: Option<String>,
-    /// As [`crate::providers`]' hasher made it.
+    /// As [`crate::secret::PasswordHasher`] made it.
     pub password_hash: Option<String>,
     /// What they are called.
     pub name: String,
@@ -139,4 +139,96 @@ pub async fn find(conn: &mut PgConnection, id: UserId) -> Result<Option<User>> {
     .fetch_optional(conn)
     .await?;
     Ok(user)
+}
+
+/// A user by e-mail address. As the platform.
+pub async fn find_by_email(conn: &mut PgConnection, email: &EmailAddress) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT id AS "id: _", email, email_verified_at, phone, name, avatar_url, language, role,
+               default_business_id AS "default_business_id: _", created_at, last_login_at, deactivated_at
+        FROM users WHERE email = $1
+        "#,
+        email.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(user)
+}
+
+/// What a user's password hashes to; `None`: they have none, or are not there. As the platform.
+pub async fn find_password_hash(conn: &mut PgConnection, id: UserId) -> Result<Option<String>> {
+    let hash = sqlx::query_scalar!("SELECT password_hash FROM users WHERE id = $1", id as _)
+        .fetch_optional(conn)
+        .await?;
+    Ok(hash.flatten())
+}
+
+/// Marks that a user signs in: with the password that hashes to `password_hash`, where they did so with one. `false`: they
+/// were deactivated, or the password was changed since it was checked. Locks the user. As the platform.
+pub async fn mark_signed_in(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let marked = sqlx::query!(
+        r#"
+        UPDATE users SET last_login_at = $3
+        WHERE id = $1 AND deactivated_at IS NULL AND ($2::text IS NULL OR password_hash = $2)
+        "#,
+        id as _,
+        password_hash,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
+
+/// Sets a user's password, where the one before hashes to `before`, if that is told; `false`: it does not, or the user was
+/// deactivated. Locks the user. As the platform.
+pub async fn set_password(
+    conn: &mut PgConnection,
+    id: UserId,
+    before: Option<&str>,
+    hash: &str,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let set = sqlx::query!(
+        r#"
+        UPDATE users SET password_hash = $3, updated_at = $4
+        WHERE id = $1 AND deactivated_at IS NULL AND ($2::text IS NULL OR password_hash = $2)
+        "#,
+        id as _,
+        before,
+        hash,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// Marks that a user proved to read `email`; `false`: it is not their address any more, or they were deactivated. Locks the
+/// user. As the platform.
+pub async fn mark_email_verified(
+    conn: &mut PgConnection,
+    id: UserId,
+    email: &str,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let marked = sqlx::query!(
+        r#"
+        UPDATE users SET email_verified_at = coalesce(email_verified_at, $3), updated_at = $3
+        WHERE id = $1 AND email = $2 AND deactivated_at IS NULL
+        "#,
+        id as _,
+        email,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(marked.rows_affected() == 1)
 }

@@ -1,0 +1,22 @@
+//! Signing up, signing in, and staying so.
+
+mod email;
+mod id_token;
+mod password;
+mod proofs;
+mod refresh;
+pub(crate) mod session;
+mod sessions;
+mod sign_in;
+
+use poem_openapi::OpenApi;
+
+/// All of them.
+pub(super) fn operations() -> impl OpenApi {
+    (
+        sign_in::SignIn,
+        sessions::Sessions,
+        email::Email,
+        password::Passwords,
+    )
+}
