@@ -11,3 +11,4 @@ pub mod simulators;
 pub mod stores;
 pub mod testing;
 pub mod up;
+pub mod user;

@@ -7,6 +7,10 @@
     reason = "where something does not work here, the test has failed"
 )]
 
+mod users;
+
+pub use users::TestUser;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -151,6 +155,10 @@ impl Platform {
             ("REDIS_URL", redis.url()),
             ("RELAIS_MASTER_KEY", MASTER_KEY.to_owned()),
             ("JWT_SECRET", JWT_SECRET.to_owned()),
+            // Tests of limits set their own; no other shall meet one.
+            ("RATE_LIMIT_REQUESTS", "1000000".to_owned()),
+            ("RATE_LIMIT_SIGN_INS", "1000000".to_owned()),
+            ("RATE_LIMIT_SIGN_INS_PER_IDENTITY", "1000000".to_owned()),
             ("RELAIS_BIND", "127.0.0.1:0".to_owned()),
             ("RELAIS_DATA_DIR", files.path().display().to_string()),
             (
@@ -192,8 +200,17 @@ impl Platform {
             _files: files,
             setup,
         };
+        platform.lift_plans().await;
         platform.start_services().await;
         platform
+    }
+
+    /// What a plan allows is for the tests of limits: they set it themselves.
+    async fn lift_plans(&self) {
+        sqlx::query("UPDATE plans SET requests_per_minute = 1000000")
+            .execute(&self.owner)
+            .await
+            .unwrap();
     }
 
     async fn start_services(&mut self) {
@@ -263,7 +280,12 @@ impl Platform {
 
     /// The URL of `path` at the first ingress.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.ingresses[0])
+        self.url_of(0, path)
+    }
+
+    /// The URL of `path` at ingress number `ingress`.
+    pub fn url_of(&self, ingress: usize, path: &str) -> String {
+        format!("http://{}{path}", self.ingresses[ingress])
     }
 
     /// What ManyChat sends for the first business, to the first ingress.

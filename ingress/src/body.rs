@@ -189,17 +189,25 @@ fn broken_off(error: &std::io::Error) -> ApiError {
     ))))
 }
 
-/// Decodes JSON, with an error that names the field where serde does.
+/// Decodes JSON, with an error that names the field and says what serde says of it.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let reason = error.to_string();
-        // serde's words are `missing field `name` at line …`.
-        let field = reason
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next())
-            .unwrap_or("body");
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        let field = quoted(&reason).unwrap_or(if path == "." { "body" } else { &path });
         ApiError::invalid(field, reason.clone())
-    })
+    })?;
+    json.end()
+        .map_err(|error| ApiError::invalid("body", error.to_string()))?;
+    Ok(parsed)
+}
+
+/// The field that serde names where it is of no use to say where: it is missing, or unknown.
+fn quoted(reason: &str) -> Option<&str> {
+    ["missing field `", "unknown field `"]
+        .iter()
+        .find_map(|words| reason.strip_prefix(words)?.split('`').next())
 }
 
 #[cfg(test)]
@@ -248,5 +256,31 @@ mod tests {
             error.to_string().contains("question: missing field"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_wrong_or_unknown_field_is_named_with_its_place() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Request {
+            #[serde(rename = "team")]
+            _team: Vec<Member>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Member {
+            #[serde(rename = "name")]
+            _name: String,
+        }
+        for (body, named) in [
+            (
+                r#"{"team": [{"name": "a"}, {"name": 5}]}"#,
+                "team[1].name: ",
+            ),
+            (r#"{"team": [], "role": "admin"}"#, "role: unknown field"),
+            (r#"{"team": []} x"#, "body: trailing characters"),
+        ] {
+            let error = parse::<Request>(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
 use crate::auth::{AccessCache, AccessTokens};
+use crate::limits::Limits;
 
 /// Uploads under way at once: each holds up to two parts of 5 MiB.
 const UPLOADS: usize = 16;
@@ -36,6 +37,8 @@ pub struct Context {
     pub access: Arc<AccessCache>,
     /// Signs access tokens.
     pub access_tokens: AccessTokens,
+    /// How much of everything.
+    pub limits: Limits,
     /// Hashes passwords and checks them.
     pub passwords: PasswordHasher,
     /// Sends one-time codes; `None`: nobody does.
@@ -74,6 +77,7 @@ impl Context {
         acceptor.listen(&subscriber);
         let access = Arc::new(AccessCache::default());
         access.listen(&subscriber);
+        let limits = Limits::new(config.limits, dispatch.redis().clone());
         let identity = &config.identity;
         let codes = codes::connect(identity, &config.objects.data_dir);
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
@@ -86,6 +90,7 @@ impl Context {
             acceptor,
             access,
             access_tokens,
+            limits,
             passwords: PasswordHasher::start(),
             codes,
             uploads: Semaphore::new(UPLOADS),

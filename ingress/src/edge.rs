@@ -1,6 +1,7 @@
 //! What every request passes on its way in and out: an id, a span, a time limit, a net for panics, the error format,
 //! a line of the log and the metrics. One layer, since each costs.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::limits::STANDING;
 use crate::{pages, webhooks};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,10 +60,15 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let method = request.method().clone();
         let fixed = fixed_path(request.uri().path());
 
-        let (mut response, operation) = self
-            .answer(request, request_id.clone())
-            .instrument(span.clone())
-            .await;
+        let work = async {
+            let answer = self.answer(request, request_id.clone()).await;
+            (answer, STANDING.with(Cell::get))
+        };
+        let work = STANDING.scope(Cell::new(None), work);
+        let ((mut response, operation), standing) = work.instrument(span.clone()).await;
+        if let Some(standing) = standing {
+            standing.write(&mut response);
+        }
         // Every id was checked to be visible ASCII.
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(request_id)) {
             response.headers_mut().insert(REQUEST_ID, value);

@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod auth;
 pub mod error;
+pub mod limits;
 pub mod webhooks;
 
 mod api;

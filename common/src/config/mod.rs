@@ -23,6 +23,8 @@ pub struct Config {
     pub stores: StoresConfig,
     /// Keys that protect what is stored.
     pub secrets: SecretsConfig,
+    /// How much of everything.
+    pub limits: LimitsConfig,
     /// Who signs in, and how.
     pub identity: IdentityConfig,
     /// Models that answer and embed.
@@ -65,6 +67,17 @@ pub struct StoresConfig {
 pub struct SecretsConfig {
     /// `RELAIS_MASTER_KEY`: 32 bytes in hex; seals secrets at rest.
     pub master_key: SecretString,
+}
+
+/// How much of everything. What asks a model is limited by the plan as well.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitsConfig {
+    /// `RATE_LIMIT_REQUESTS`: a minute, of a business, or of a user where it is of no business.
+    pub requests_per_minute: u32,
+    /// `RATE_LIMIT_SIGN_INS`: a minute, from one address.
+    pub sign_ins_per_minute: u32,
+    /// `RATE_LIMIT_SIGN_INS_PER_IDENTITY`: a minute, as one e-mail address or the like.
+    pub sign_ins_per_identity_per_minute: u32,
 }
 
 /// Models that answer and embed.
@@ -152,6 +165,7 @@ impl Config {
             secrets: SecretsConfig {
                 master_key: env.master_key(),
             },
+            limits: LimitsConfig::read(&mut env),
             identity: IdentityConfig::read(&mut env),
             models: ModelsConfig::read(&mut env),
             objects: ObjectsConfig::read(&mut env),
@@ -177,6 +191,23 @@ impl Config {
     pub fn public_url(&self) -> String {
         let bound = || format!("http://{}", self.bind);
         self.identity.public_url.clone().unwrap_or_else(bound)
+    }
+}
+
+impl LimitsConfig {
+    fn read(env: &mut Env) -> Self {
+        let mut limit = |name, default| {
+            let limit = env.parsed(name, default);
+            if limit == 0 {
+                env.problem(format!("{name} is 0: nobody could do anything"));
+            }
+            limit
+        };
+        Self {
+            requests_per_minute: limit("RATE_LIMIT_REQUESTS", 1_200),
+            sign_ins_per_minute: limit("RATE_LIMIT_SIGN_INS", 30),
+            sign_ins_per_identity_per_minute: limit("RATE_LIMIT_SIGN_INS_PER_IDENTITY", 10),
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct ApiKey {
     pub scopes: Vec<String>,
     /// When it stops working; `None`: when it is revoked.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Requests a minute that may ask a model, by its business's plan.
+    pub requests_per_minute: i32,
     /// When it was last used, to the minute; `None`: never.
     pub last_used_at: Option<DateTime<Utc>>,
 }
@@ -50,8 +52,9 @@ pub async fn find_api_key(conn: &mut PgConnection, id: ApiKeyId) -> Result<Optio
     let key = sqlx::query_as!(
         ApiKey,
         r#"
-        SELECT id AS "id: _", business_id AS "business_id: _", secret_hash, scopes, expires_at, last_used_at
-        FROM api_keys WHERE id = $1 AND revoked_at IS NULL
+        SELECT api_keys.id AS "id: _", business_id AS "business_id: _", secret_hash, scopes, expires_at, requests_per_minute, last_used_at
+        FROM api_keys JOIN businesses ON businesses.id = business_id JOIN plans ON plans.name = businesses.plan
+        WHERE api_keys.id = $1 AND revoked_at IS NULL
         "#,
         id as _,
     )

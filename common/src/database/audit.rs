@@ -93,3 +93,79 @@ pub async fn record(
     .await?;
     Ok(())
 }
+
+/// An event as it is read.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Which.
+    pub id: AuditEventId,
+    /// In which business; `None`: on the platform.
+    pub business_id: Option<BusinessId>,
+    /// `user`, `api_key`, `operator` or `nobody`.
+    pub actor_kind: String,
+    /// The user or API key.
+    pub actor_id: Option<Uuid>,
+    /// The user the actor acted as.
+    pub on_behalf_of: Option<UserId>,
+    /// What was done.
+    pub action: String,
+    /// To what kind of thing.
+    pub object_kind: String,
+    /// To which.
+    pub object_id: String,
+    /// More.
+    pub details: Value,
+    /// From where.
+    pub address: Option<String>,
+    /// With what.
+    pub user_agent: Option<String>,
+    /// By which request.
+    pub request_id: Option<String>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which events are wanted; `None` everywhere: all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// Of this action.
+    pub action: Option<&'a str>,
+    /// By this user or API key, or on behalf of this user.
+    pub actor_id: Option<Uuid>,
+    /// Of this thing.
+    pub object_id: Option<&'a str>,
+}
+
+/// Events of a business, or the platform's own where it is `None`; newest first. In the scope of that business, or as the
+/// platform.
+pub async fn list(
+    conn: &mut PgConnection,
+    business_id: Option<BusinessId>,
+    filter: Filter<'_>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Recorded>> {
+    let events = sqlx::query_as!(
+        Recorded,
+        r#"
+        SELECT id AS "id: _", business_id AS "business_id: _", actor_kind, actor_id, on_behalf_of AS "on_behalf_of: _", action,
+               object_kind, object_id, details, address, user_agent, request_id, created_at
+        FROM audit_events
+        WHERE ($1::uuid IS NULL AND business_id IS NULL OR business_id = $1)
+          AND ($2::uuid IS NULL OR id < $2)
+          AND ($3::text IS NULL OR action = $3)
+          AND ($4::uuid IS NULL OR actor_id = $4 OR on_behalf_of = $4)
+          AND ($5::text IS NULL OR object_id = $5)
+        ORDER BY id DESC LIMIT $6
+        "#,
+        business_id as _,
+        after,
+        filter.action,
+        filter.actor_id,
+        filter.object_id,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(events)
+}

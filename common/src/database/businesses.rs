@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::domain::{BusinessId, CharacterId, Language};
 use crate::error::Result;
 
-/// Creates a business with default settings; `false` where it exists.
+/// Creates an operator's own business with default settings, on the widest plan; `false` where it exists.
 pub async fn insert(
     conn: &mut PgConnection,
     business_id: BusinessId,
@@ -15,7 +15,7 @@ pub async fn insert(
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let inserted = sqlx::query!(
-        "INSERT INTO businesses (id, name, stage, created_at) VALUES ($1, $2, 'established', $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO businesses (id, name, stage, plan, created_at) VALUES ($1, $2, 'established', 'vip', $3) ON CONFLICT DO NOTHING",
         business_id as _,
         name,
         now,

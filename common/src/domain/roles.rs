@@ -170,6 +170,8 @@ permissions! {
     Impersonate = "users:impersonate", Holder::Staff, InPerson;
     /// Change a user's role, deactivate and reactivate.
     WriteUsers = "users:write", Holder::PlatformAdmin, InPerson;
+    /// See the platform's audit log.
+    ReadPlatformAudit = "platform_audit:read", Holder::PlatformAdmin, InPerson;
 }
 
 impl Permission {

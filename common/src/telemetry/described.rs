@@ -16,7 +16,7 @@ pub enum MetricKind {
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// Name, kind and meaning of every metric.
-pub const METRICS: [(&str, MetricKind, &str); 28] = [
+pub const METRICS: [(&str, MetricKind, &str); 29] = [
     (
         "relais_ack_seconds",
         Histogram,
@@ -26,6 +26,11 @@ pub const METRICS: [(&str, MetricKind, &str); 28] = [
         "relais_http_seconds",
         Histogram,
         "Requests by operation and status class",
+    ),
+    (
+        "relais_rate_limited_total",
+        Counter,
+        "Requests refused with 429, by the limit they met",
     ),
     (
         "relais_accepted_total",

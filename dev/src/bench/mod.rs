@@ -7,6 +7,7 @@ mod drain;
 mod fairness;
 mod footprint;
 mod idle;
+mod logins;
 mod pickup;
 mod probes;
 pub mod retrieval;
@@ -59,6 +60,8 @@ enum What {
     /// An ingress to compare with; serves until it is killed.
     #[command(hide = true)]
     Beside { what: Beside },
+    /// A storm of logins: what it does to webhooks that arrive meanwhile.
+    Logins(logins::Options),
     /// What the services use while nothing happens.
     Idle(idle::Options),
     /// Quality of retrieval over a folder of passages and questions.
@@ -102,6 +105,7 @@ pub async fn run(options: Options) -> Result<(), String> {
         What::Beside { what } => Box::pin(ack::beside::serve(*what))
             .await
             .map(|()| Value::Null),
+        What::Logins(options) => Box::pin(logins::run(options, scale)).await,
         What::Idle(options) => Box::pin(idle::run(options, scale)).await,
         What::Retrieval { data } => retrieval::run(data, &mut std::io::stdout())
             .await

@@ -1,15 +1,19 @@
 //! The API: one module a resource.
 
+mod audit;
 pub(crate) mod auth;
 mod characters;
 mod chats;
 mod contacts;
 mod documents;
+mod impersonation;
 mod jobs;
 mod messages;
 mod page;
 mod questions;
+mod text;
 mod upload;
+mod users;
 
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
@@ -30,6 +34,10 @@ pub(crate) enum Tag {
     Conversations,
     /// Work for later, and what became of it.
     Jobs,
+    /// Who signs in.
+    Users,
+    /// Who did what.
+    Audit,
 }
 
 /// The answer of what leaves nothing to tell.
@@ -59,6 +67,7 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
             characters::Characters,
         ),
         jobs::Jobs,
+        (users::Users, impersonation::Impersonations, audit::AuditLog),
     );
     OpenApiService::new(operations, "Relais", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

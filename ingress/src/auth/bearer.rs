@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::context;
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::limits::Limits;
 
 /// Who does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,13 +180,14 @@ pub(super) async fn authorize_in_business(
         )),
         None => None,
     };
-    let (business_id, allowed) = match identity {
+    let (business_id, requests_per_minute, allowed) = match identity {
         Identity::ApiKey(key) => {
             if asked_for.is_some_and(|asked_for| asked_for != key.business_id) {
                 return Err(ApiError::not_found("business"));
             }
             (
                 key.business_id,
+                key.requests_per_minute,
                 Scopes::of_names(&key.scopes).hold(permission),
             )
         }
@@ -194,11 +196,20 @@ pub(super) async fn authorize_in_business(
             let in_person = holder.impersonator_id.is_none() || permission.suits_impersonation();
             (
                 membership.business_id,
+                membership.requests_per_minute,
                 in_person && membership.role.holds(permission),
             )
         }
     };
     Span::current().record("business.id", tracing::field::display(business_id));
+    let mut asks = vec![context.limits.business(business_id)];
+    if permission == Permission::Ask {
+        asks.push(Limits::plan(
+            business_id,
+            requests_per_minute.unsigned_abs(),
+        ));
+    }
+    context.limits.take(&asks).await?;
     if allowed {
         Ok(business_id)
     } else {

@@ -38,7 +38,7 @@ pub mod can {
 
     rules! {
         ReadConversations, ReadDocuments, WriteDocuments, Ask, ReadJobs, ReadBusiness, WriteBusiness, DeleteBusiness, ReadMembers,
-        WriteMembers, ReadSettings, WriteSettings, ReadApiKeys, WriteApiKeys, ReadAudit, ReadUsers, Impersonate, WriteUsers,
+        WriteMembers, ReadSettings, WriteSettings, ReadApiKeys, WriteApiKeys, ReadAudit, ReadUsers, Impersonate, WriteUsers, ReadPlatformAudit,
     }
 }
 
@@ -135,7 +135,7 @@ async fn allowed<R: Rule>(request: &Request) -> Result<Allowed<R>, ApiError> {
 }
 
 async fn staff<R: Rule>(request: &Request) -> Result<Staff<R>, ApiError> {
-    let identity = bearer::identify(request).await?;
+    let identity = identify_user(request).await?;
     match (identity.actor(), identity.platform_role()) {
         (actor @ Actor::User { id, .. }, Some(role)) if role.holds(R::PERMISSION) => Ok(Staff {
             user_id: id,
@@ -147,7 +147,7 @@ async fn staff<R: Rule>(request: &Request) -> Result<Staff<R>, ApiError> {
 }
 
 async fn signed_in(request: &Request) -> Result<SignedIn, ApiError> {
-    let identity = bearer::identify(request).await?;
+    let identity = identify_user(request).await?;
     audit_impersonation(request, &identity, None).await?;
     match identity.actor() {
         actor @ Actor::User { id, .. } => Ok(SignedIn { user_id: id, actor }),
@@ -155,9 +155,22 @@ async fn signed_in(request: &Request) -> Result<SignedIn, ApiError> {
     }
 }
 
-#[expect(clippy::unused_async, reason = "called like its siblings")]
-async fn public(_request: &Request) -> Result<Public, ApiError> {
+async fn public(request: &Request) -> Result<Public, ApiError> {
+    let limits = &context(request).limits;
+    limits
+        .take(&[limits.address(Origin::of(request).0.address)])
+        .await?;
     Ok(Public)
+}
+
+/// A user within the limit of what is of no business.
+async fn identify_user(request: &Request) -> Result<Identity, ApiError> {
+    let identity = bearer::identify(request).await?;
+    if let Some(user_id) = identity.actor().user_id() {
+        let limits = &context(request).limits;
+        limits.take(&[limits.user(user_id)]).await?;
+    }
+    Ok(identity)
 }
 
 /// Writes down that somebody acts as another, before they do: what is not written down is not done.

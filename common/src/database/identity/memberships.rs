@@ -46,6 +46,8 @@ pub struct Membership {
     pub business_id: BusinessId,
     /// As what.
     pub role: MemberRole,
+    /// Requests a minute that may ask a model, by the business's plan.
+    pub requests_per_minute: i32,
 }
 
 /// The user's membership of `asked_for`, else of their default business; `None`: they are in none such. As the platform.
@@ -56,8 +58,9 @@ pub async fn find(
 ) -> Result<Option<Membership>> {
     let row = sqlx::query!(
         r#"
-        SELECT memberships.business_id AS "business_id: BusinessId", memberships.role
+        SELECT memberships.business_id AS "business_id: BusinessId", memberships.role, requests_per_minute
         FROM memberships JOIN users ON users.id = memberships.user_id
+        JOIN businesses ON businesses.id = memberships.business_id JOIN plans ON plans.name = businesses.plan
         WHERE memberships.user_id = $1 AND memberships.business_id = coalesce($2, users.default_business_id)
         "#,
         user_id as _,
@@ -70,6 +73,7 @@ pub async fn find(
         Ok(Membership {
             business_id: row.business_id,
             role,
+            requests_per_minute: row.requests_per_minute,
         })
     })
     .transpose()

@@ -1,5 +1,6 @@
 //! Who signs in: users, their sessions and memberships.
 
+pub mod directory;
 pub mod email_proofs;
 pub mod invitation_mail;
 pub mod memberships;

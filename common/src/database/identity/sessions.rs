@@ -130,6 +130,25 @@ pub async fn revoke_all(
     Ok(revoked.rows_affected())
 }
 
+/// Ends every session in which the user acts for another, or another acts for them. As the platform.
+pub async fn end_impersonations(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE sessions SET revoked_at = $2, revoked_for = 'role'
+        WHERE impersonator_id IS NOT NULL AND (user_id = $1 OR impersonator_id = $1) AND revoked_at IS NULL
+        "#,
+        user_id as _,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Whose a session that can be refreshed is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refreshable {

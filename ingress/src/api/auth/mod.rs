@@ -11,7 +11,6 @@ mod refresh;
 pub(crate) mod session;
 mod sessions;
 mod sign_in;
-mod user;
 
 use poem_openapi::OpenApi;
 

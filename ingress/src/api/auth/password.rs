@@ -73,6 +73,8 @@ impl Passwords {
         request: JsonBody<ForgotPasswordRequest>,
     ) -> Result<Sent, ApiError> {
         let email = EmailAddress::new(&request.0.email, "email")?;
+        let limits = &context.limits;
+        limits.take(&[limits.identity(email.as_str())]).await?;
         let mail = proofs::taking(FORGOT_TIME, issue_reset(&context, &email)).await?;
         // Beside the answer: it would be late where there is a mail to push.
         if let Some(mail) = mail {

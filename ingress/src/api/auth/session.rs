@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::user::UserResponse;
+use crate::api::users::UserResponse;
 use crate::auth::{Origin, Subject};
 use crate::context::Context;
 use crate::error::ApiError;

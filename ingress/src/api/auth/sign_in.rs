@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use common::database;
 use common::database::audit::{self, Event};
 use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
 use common::domain::{EmailAddress, UserId};
 use common::secret::{Password, Purpose, to_hex};
-use common::{Error, database};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -20,16 +20,16 @@ use uuid::Uuid;
 use super::id_token::sign_in_with_id_token;
 use super::language::Spoken;
 use super::session::{self, Means, Tokens};
-use super::user::UserResponse;
 use super::{proofs, refresh};
-use crate::api::{Gone, Tag};
+use crate::api::users::UserResponse;
+use crate::api::{Gone, Tag, text};
 use crate::auth::{Actor, Origin, Public, SignedIn};
 use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
 
 /// The longest name of a person.
-const LONGEST_NAME: usize = 120;
+pub(super) const LONGEST_NAME: usize = 120;
 
 /// The longest token that is looked at: ID tokens of issuers with many claims have a few kilobytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -96,7 +96,7 @@ impl SignIn {
         let email = EmailAddress::new(&request.email, "email")?;
         let password = Password::new(request.password, "password")?;
         let name = match &request.name {
-            Some(name) => person_name(name)?,
+            Some(name) => text::line("name", name, LONGEST_NAME)?,
             None => local_part(&email),
         };
         let new = NewUser {
@@ -219,6 +219,8 @@ pub(super) async fn by_password(
 ) -> Result<Tokens, ApiError> {
     let email = EmailAddress::new(email, email_field)?;
     let password = Password::attempt(password, "password")?;
+    let limits = &context.limits;
+    limits.take(&[limits.identity(email.as_str())]).await?;
     let mut tx = database::platform(&context.pool).await?;
     let user = users::find_by_email(&mut tx, &email).await?;
     // Asked of nobody too, since it takes time.
@@ -281,18 +283,6 @@ fn bounded(token: &str, field: &'static str) -> Result<(), ApiError> {
         return Err(ApiError::invalid(field, reason));
     }
     Ok(())
-}
-
-/// What somebody is called, without spaces around it.
-pub(super) fn person_name(name: &str) -> Result<String, Error> {
-    let name = name.trim();
-    let length = name.chars().count();
-    if !(1..=LONGEST_NAME).contains(&length) || name.chars().any(char::is_control) {
-        let reason =
-            format!("must have 1 to {LONGEST_NAME} characters, none of them a control character");
-        return Err(Error::invalid("name", reason));
-    }
-    Ok(name.to_owned())
 }
 
 fn local_part(email: &EmailAddress) -> String {
