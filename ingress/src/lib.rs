@@ -7,6 +7,7 @@ pub mod accept;
 pub mod auth;
 pub mod error;
 pub mod limits;
+pub mod open_id;
 pub mod webhooks;
 
 mod api;

@@ -6,6 +6,7 @@ mod characters;
 mod chats;
 mod contacts;
 mod documents;
+mod google;
 mod impersonation;
 mod jobs;
 mod messages;
@@ -68,6 +69,7 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
         ),
         jobs::Jobs,
         (users::Users, impersonation::Impersonations, audit::AuditLog),
+        google::Google,
     );
     OpenApiService::new(operations, "Relais", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
