@@ -10,6 +10,7 @@ pub mod limits;
 pub mod open_id;
 pub mod webhooks;
 
+mod allow;
 mod api;
 mod body;
 mod cache;
