@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::providers::object_store::{self, ObjectStore};
+use common::providers::oidc::Issuers;
 use common::queue::Dispatch;
 use common::queue::replies::Replies;
 use common::secret::{DerivationKey, PasswordHasher, Purpose};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Acceptor;
 use crate::auth::{AccessCache, AccessTokens};
 use crate::limits::Limits;
+use crate::open_id;
 
 /// Uploads under way at once: each holds up to two parts of 5 MiB.
 const UPLOADS: usize = 16;
@@ -40,6 +42,8 @@ pub struct Context {
     pub limits: Limits,
     /// Hashes passwords and checks them.
     pub passwords: PasswordHasher,
+    /// Checks the tokens of others.
+    pub issuers: Issuers,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -77,6 +81,7 @@ impl Context {
         let limits = Limits::new(config.limits, dispatch.redis().clone());
         let identity = &config.identity;
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
+        let issuers = Issuers::new(identity, open_id::callback_url(&config));
         Ok(Arc::new(Self {
             pool,
             dispatch,
@@ -88,6 +93,7 @@ impl Context {
             access_tokens,
             limits,
             passwords: PasswordHasher::start(),
+            issuers,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

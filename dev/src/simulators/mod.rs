@@ -2,3 +2,4 @@
 
 pub mod manychat;
 pub mod openai;
+pub mod openid;

@@ -509,6 +509,7 @@ async fn requests_to_the_api_that_do_not_read_are_refused() {
     ] {
         let case = format!("{method} {path}");
         let response = request(&platform, method, &path).send().await.unwrap();
+        assert!(response.headers().contains_key("allow"), "{case}");
         refused(&case, response, 405, "METHOD_NOT_ALLOWED").await;
     }
 

@@ -6,6 +6,7 @@ mod characters;
 mod chats;
 mod contacts;
 mod documents;
+mod google;
 mod impersonation;
 mod jobs;
 mod messages;
@@ -14,6 +15,8 @@ mod questions;
 mod text;
 mod upload;
 mod users;
+
+pub(crate) use page::HIGHEST_LIMIT;
 
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
@@ -68,6 +71,7 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
         ),
         jobs::Jobs,
         (users::Users, impersonation::Impersonations, audit::AuditLog),
+        google::Google,
     );
     OpenApiService::new(operations, "Relais", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
