@@ -3,10 +3,12 @@
 use common::database;
 use common::database::access::{self, NewApiKey};
 use common::database::businesses::{self, NewCharacter};
-use common::domain::{BusinessId, CharacterId, Language};
-use common::secret::{self, Sealer};
-use common::{Clock, Result};
-use secrecy::SecretString;
+use common::database::identity::memberships;
+use common::database::identity::users::{self, NewUser};
+use common::domain::{BusinessId, CharacterId, EmailAddress, Language, MemberRole};
+use common::secret::{self, Password, PasswordHasher, Sealer};
+use common::{Clock, Error, Result};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
 /// Who the demo's assistant is.
@@ -64,6 +66,46 @@ pub async fn business(
         api_key,
         webhook_secret,
     })
+}
+
+/// Makes who has this e-mail address the owner of a business, with this password.
+pub async fn owner(
+    pool: &PgPool,
+    clock: &Clock,
+    business_id: BusinessId,
+    email: &str,
+    password: &SecretString,
+) -> Result<()> {
+    let now = clock.now();
+    let email = EmailAddress::new(email, "email")?;
+    let password = Password::new(password.expose_secret().to_owned(), "password")?;
+    let hash = PasswordHasher::start().hash(password).await;
+    let hash = hash.map_err(|_| Error::Conflict("the passwords' threads have stopped"))?;
+    let mut tx = database::platform(pool).await?;
+    let user_id = if let Some(user) = users::find_by_email(&mut tx, &email).await? {
+        users::set_password(&mut tx, user.id, None, &hash, now).await?;
+        user.id
+    } else {
+        let new = NewUser {
+            email: Some(email.as_str().to_owned()),
+            email_is_verified: true,
+            phone: None,
+            password_hash: Some(hash),
+            name: "Camille Martin".to_owned(),
+            avatar_url: None,
+            language: Language::French,
+        };
+        users::sign_up(&mut tx, &new, now).await?.id
+    };
+    if memberships::find(&mut tx, user_id, Some(business_id))
+        .await?
+        .is_none()
+    {
+        memberships::insert(&mut tx, business_id, user_id, MemberRole::Owner, now).await?;
+    }
+    users::set_default_business(&mut tx, user_id, business_id, now).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Whether the business of an earlier start is still in the database.

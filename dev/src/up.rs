@@ -25,12 +25,15 @@ struct Demo {
     api_key: String,
     business_id: BusinessId,
     webhook_secret: String,
-    /// `null` until users can sign in.
+    /// Who owns the business. `null` in files of an earlier version.
     email: Option<String>,
-    /// As `email`.
+    /// Of the owner, to sign in with.
     password: Option<String>,
     manychat_simulator_url: String,
 }
+
+/// Who owns the demo business.
+const DEMO_EMAIL: &str = "demo@relais.example";
 
 /// What must stay the same from start to start, and is nobody's business.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -161,6 +164,9 @@ async fn seed_demo(
         Some(demo) if seed::is_there(&pool, demo.business_id).await? => Some(demo),
         _ => None,
     };
+    let signs_in = earlier
+        .as_ref()
+        .and_then(|demo| Some((demo.email.clone()?, demo.password.clone()?)));
     let (business_id, api_key, webhook_secret) = if let Some(demo) = earlier {
         (demo.business_id, demo.api_key, demo.webhook_secret)
     } else {
@@ -182,14 +188,21 @@ async fn seed_demo(
             expose(&seeded.webhook_secret),
         )
     };
+    let (email, password) = if let Some(known) = signs_in {
+        known
+    } else {
+        let password = SecretString::from(secret::random_token()[..20].to_owned());
+        seed::owner(&pool, clock, business_id, DEMO_EMAIL, &password).await?;
+        (DEMO_EMAIL.to_owned(), password.expose_secret().to_owned())
+    };
     pool.close().await;
     Ok(Demo {
         base_url: format!("http://{}", config.bind),
         api_key,
         business_id,
         webhook_secret,
-        email: None,
-        password: None,
+        email: Some(email),
+        password: Some(password),
         manychat_simulator_url: format!("{}/messages", simulator.base_url()),
     })
 }
@@ -329,6 +342,7 @@ Relais is ready.
   Health         {base_url}/health/detailed
   Delivered      {manychat_simulator_url}
   Keys           {}
+  Sign in        at /docs with the e-mail address and the password that are there, too
 
 Give it something to know:
 

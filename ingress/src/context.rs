@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use common::providers::codes::{self, CodeSender};
 use common::providers::object_store::{self, ObjectStore};
 use common::providers::oidc::Issuers;
 use common::queue::Dispatch;
@@ -44,6 +45,8 @@ pub struct Context {
     pub passwords: PasswordHasher,
     /// Checks the tokens of others.
     pub issuers: Issuers,
+    /// Sends one-time codes; `None`: nobody does.
+    pub codes: Option<Arc<dyn CodeSender>>,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -80,6 +83,7 @@ impl Context {
         access.listen(&subscriber);
         let limits = Limits::new(config.limits, dispatch.redis().clone());
         let identity = &config.identity;
+        let codes = codes::connect(identity, &config.objects.data_dir);
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
         let issuers = Issuers::new(identity, open_id::callback_url(&config));
         Ok(Arc::new(Self {
@@ -94,6 +98,7 @@ impl Context {
             limits,
             passwords: PasswordHasher::start(),
             issuers,
+            codes,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::allow;
 use crate::error::ApiError;
 use crate::limits::STANDING;
-use crate::webhooks;
+use crate::{pages, webhooks};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -150,6 +150,7 @@ fn fixed_path(path: &str) -> Option<&'static str> {
         "/api/v1/openapi.json",
     ]
     .into_iter()
+    .chain(pages::PATHS)
     .find(|known| *known == path)
 }
 

@@ -18,6 +18,7 @@ mod context;
 mod edge;
 mod openapi;
 mod operations;
+mod pages;
 
 pub use context::Context;
 
@@ -131,7 +132,7 @@ pub fn app(context: Arc<Context>) -> impl Endpoint<Output = Response> {
             openapi::without_foreign_fonts,
         )
     };
-    let routes = Route::new()
+    let routes = pages::add(Route::new())
         .at("/", get(operations::root))
         .at("/health", get(operations::health))
         .at("/health/detailed", get(operations::detailed_health))

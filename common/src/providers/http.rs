@@ -77,7 +77,7 @@ pub fn send_error(provider: &'static str, error: &reqwest::Error) -> ProviderErr
 }
 
 /// Seconds or, seldom, a date, which is left to the usual backoff.
-fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     value
         .trim()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub mod chat_model;
+pub mod codes;
 pub mod embedder;
 pub mod http;
 pub mod mail;

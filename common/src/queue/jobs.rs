@@ -210,6 +210,19 @@ impl Job for FitVectorIndexes {
     }
 }
 
+/// What signing in left behind is deleted: sessions long over, links and codes nobody can use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PurgeSignIns {}
+
+impl Job for PurgeSignIns {
+    const KIND: &'static str = "purge_sign_ins";
+    const QUEUE: QueueName = QueueName::Maintenance;
+
+    fn business_id(&self) -> Option<BusinessId> {
+        None
+    }
+}
+
 /// A letter to be sent by mail. What it says, and the secret of its link, is made of the row when it is sent.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -2,7 +2,7 @@
 
 use super::jobs::{
     AnswerQuestion, DeleteObject, DeliverMessage, FitVectorIndexes, IngestDocument, Probe,
-    PurgeJobs, ReceiveMessage, SendMail, TakeTurn,
+    PurgeJobs, PurgeSignIns, ReceiveMessage, SendMail, TakeTurn,
 };
 use super::{Job, QueueName};
 
@@ -28,7 +28,7 @@ impl Kind {
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 11] = [
     Kind::of::<ReceiveMessage>(),
     Kind::of::<TakeTurn>(),
     Kind::of::<DeliverMessage>(),
@@ -38,6 +38,7 @@ pub const KINDS: [Kind; 10] = [
     Kind::of::<PurgeJobs>(),
     Kind::of::<FitVectorIndexes>(),
     Kind::of::<SendMail>(),
+    Kind::of::<PurgeSignIns>(),
     Kind::of::<Probe>(),
 ];
 

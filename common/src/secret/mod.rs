@@ -1,8 +1,10 @@
 //! Secrets at rest: sealed with the master key, kept only as a hash, or derived and not kept at all.
 
+mod code;
 mod keyed;
 pub mod password;
 
+pub use code::OneTimeCode;
 pub use keyed::{DerivationKey, Purpose};
 pub use password::{Password, PasswordHasher};
 

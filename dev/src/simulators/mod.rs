@@ -3,3 +3,4 @@
 pub mod manychat;
 pub mod openai;
 pub mod openid;
+pub mod twilio;

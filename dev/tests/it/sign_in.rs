@@ -49,6 +49,11 @@ pub(crate) async fn post_as(
     send_to(platform, 0, Method::POST, path, token, Some(body)).await
 }
 
+/// `GET path` of the API with a token.
+pub(crate) async fn get_as(platform: &Platform, token: &Value, path: &str) -> Response {
+    send_to(platform, 0, Method::GET, path, token.as_str(), None).await
+}
+
 /// The status of `GET path` of the API with a token, at ingress number `ingress`.
 async fn status(platform: &Platform, ingress: usize, path: &str, token: &Value) -> u16 {
     let response = send_to(platform, ingress, Method::GET, path, token.as_str(), None).await;

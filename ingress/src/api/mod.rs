@@ -1,12 +1,11 @@
 //! The API: one module a resource.
 
 mod audit;
-mod auth;
+pub(crate) mod auth;
 mod characters;
 mod chats;
 mod contacts;
 mod documents;
-mod google;
 mod impersonation;
 mod jobs;
 mod messages;
@@ -71,7 +70,6 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
         ),
         jobs::Jobs,
         (users::Users, impersonation::Impersonations, audit::AuditLog),
-        google::Google,
     );
     OpenApiService::new(operations, "Relais", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)

@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 /// Seconds after which it makes sense to try again what failed because a store was away.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
+/// The same for what an operator has to set up first.
+const CONFIGURED_SECONDS: u32 = 60 * 60;
+
 /// What every refusal looks like.
 #[derive(Clone, Debug, Object)]
 #[oai(rename = "Error")]
@@ -159,6 +162,14 @@ impl ApiError {
         Self {
             retry_after: Some(RETRY_AFTER_SECONDS),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+        }
+    }
+
+    /// 503: the operator has not set it up.
+    pub fn not_configured(reason: &'static str) -> Self {
+        Self {
+            retry_after: Some(CONFIGURED_SECONDS),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_CONFIGURED", reason)
         }
     }
 

@@ -1,14 +1,16 @@
-//! Cleaning up: files nobody names, jobs past their time, indexes that no longer fit.
+//! Cleaning up: files nobody names, jobs and sign-ins past their time, indexes that no longer fit.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
+use common::database::identity::{email_proofs, phone_codes, sessions};
 use common::database::jobs::dispatch;
 use common::database::jobs::run::ClaimedJob;
 use common::database::vector_index::{IndexPlan, PlannedIndex};
 use common::database::{self, vector_index};
 use common::providers::object_store;
-use common::queue::jobs::{DeleteObject, FitVectorIndexes, PurgeJobs};
+use common::queue::jobs::{DeleteObject, FitVectorIndexes, PurgeJobs, PurgeSignIns};
 use serde_json::json;
 
 use crate::context::Context;
@@ -41,6 +43,38 @@ impl Handler for PurgeJobs {
             purged += batch;
             if batch < PURGE_BATCH.unsigned_abs() {
                 context.manychat.shrink();
+                return Ok(Outcome::Finished(Some(json!({ "purged": purged }))));
+            }
+        }
+    }
+}
+
+/// How long what is over of signing in is kept: caps count codes for a day.
+const CODES_KEPT: TimeDelta = TimeDelta::days(1);
+
+/// The same of sessions: long enough to look into what was done in one.
+const SESSIONS_KEPT: TimeDelta = TimeDelta::days(30);
+
+#[async_trait]
+impl Handler for PurgeSignIns {
+    const TIMEOUT: Duration = Duration::from_mins(5);
+
+    async fn run(self, context: &Context, _: &ClaimedJob) -> Result<Outcome, JobError> {
+        let now = context.clock.now();
+        let mut purged = 0;
+        loop {
+            let mut tx = database::platform_relaxed(&context.pool).await?;
+            let batches = [
+                phone_codes::delete_sent(&mut tx, PURGE_BATCH, now - CODES_KEPT).await?,
+                email_proofs::delete_expired(&mut tx, PURGE_BATCH, now - CODES_KEPT).await?,
+                sessions::delete_ended(&mut tx, PURGE_BATCH, now - SESSIONS_KEPT).await?,
+            ];
+            tx.commit().await?;
+            purged += batches.iter().sum::<u64>();
+            if batches
+                .iter()
+                .all(|batch| *batch < PURGE_BATCH.unsigned_abs())
+            {
                 return Ok(Outcome::Finished(Some(json!({ "purged": purged }))));
             }
         }

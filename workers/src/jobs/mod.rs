@@ -80,6 +80,7 @@ handlers!(
     jobs::PurgeJobs,
     jobs::FitVectorIndexes,
     jobs::SendMail,
+    jobs::PurgeSignIns,
     jobs::Probe,
 );
 

@@ -197,3 +197,19 @@ pub async fn find_addressed(
     })
     .transpose()
 }
+
+/// Deletes up to `limit` links that expired before `before`; answers how many. As the platform.
+pub async fn delete_expired(
+    conn: &mut PgConnection,
+    limit: i64,
+    before: DateTime<Utc>,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "DELETE FROM email_proofs WHERE id IN (SELECT id FROM email_proofs WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+        before,
+        limit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}

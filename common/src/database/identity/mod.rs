@@ -5,6 +5,7 @@ pub mod email_proofs;
 pub mod identities;
 pub mod invitation_mail;
 pub mod memberships;
+pub mod phone_codes;
 pub mod refresh_tokens;
 pub mod sessions;
 pub mod users;

@@ -264,3 +264,20 @@ pub async fn revoke_own(
     .await?;
     Ok(revoked.rows_affected() == 1)
 }
+
+/// Deletes up to `limit` sessions that ended before `before`, with their refresh tokens: those that were revoked, too, rest
+/// until they would have ended. Answers how many. As the platform.
+pub async fn delete_ended(
+    conn: &mut PgConnection,
+    limit: i64,
+    before: DateTime<Utc>,
+) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+        before,
+        limit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}

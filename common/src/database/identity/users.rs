@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::domain::{BusinessId, EmailAddress, Language, MemberRole, Role, UserId};
+use crate::domain::{BusinessId, EmailAddress, Language, MemberRole, PhoneNumber, Role, UserId};
 use crate::error::{Error, Result};
 
 /// A person who signs in.
@@ -157,6 +157,22 @@ pub async fn find_by_email(conn: &mut PgConnection, email: &EmailAddress) -> Res
     Ok(user)
 }
 
+/// A user by phone number. As the platform.
+pub async fn find_by_phone(conn: &mut PgConnection, phone: &PhoneNumber) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT id AS "id: _", email, email_verified_at, phone, name, avatar_url, language, role,
+               default_business_id AS "default_business_id: _", created_at, last_login_at, deactivated_at
+        FROM users WHERE phone = $1
+        "#,
+        phone.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(user)
+}
+
 /// What a user's password hashes to; `None`: they have none, or are not there. As the platform.
 pub async fn find_password_hash(conn: &mut PgConnection, id: UserId) -> Result<Option<String>> {
     let hash = sqlx::query_scalar!("SELECT password_hash FROM users WHERE id = $1", id as _)
@@ -231,4 +247,22 @@ pub async fn mark_email_verified(
     .execute(conn)
     .await?;
     Ok(marked.rows_affected() == 1)
+}
+
+/// Has a user's requests that name no business act for this one. As the platform.
+pub async fn set_default_business(
+    conn: &mut PgConnection,
+    id: UserId,
+    business_id: BusinessId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE users SET default_business_id = $2, updated_at = $3 WHERE id = $1",
+        id as _,
+        business_id as _,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

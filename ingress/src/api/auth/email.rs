@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::error::ApiError;
 
 /// The token of a link.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct VerifyEmailRequest {

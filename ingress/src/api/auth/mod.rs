@@ -1,7 +1,10 @@
 //! Signing up, signing in, and staying so.
 
+mod codes;
 mod email;
-mod id_token;
+mod google;
+mod language;
+mod oauth;
 mod password;
 mod proofs;
 mod refresh;
@@ -15,8 +18,11 @@ use poem_openapi::OpenApi;
 pub(super) fn operations() -> impl OpenApi {
     (
         sign_in::SignIn,
+        oauth::OAuth,
         sessions::Sessions,
         email::Email,
         password::Passwords,
+        codes::Codes,
+        google::Google,
     )
 }

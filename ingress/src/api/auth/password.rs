@@ -29,7 +29,7 @@ use crate::error::ApiError;
 const FORGOT_TIME: Duration = Duration::from_millis(250);
 
 /// Who forgot their password.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct ForgotPasswordRequest {
@@ -37,7 +37,7 @@ struct ForgotPasswordRequest {
 }
 
 /// A new password for who has the link.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct ResetPasswordRequest {
@@ -48,7 +48,7 @@ struct ResetPasswordRequest {
 }
 
 /// A new password for who knows the one before.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct ChangePasswordRequest {

@@ -1,10 +1,10 @@
-//! Beginning a session, and what signing in answers.
+//! Becoming a user, beginning a session, and what signing in answers.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::database::audit::{self, Event};
 use common::database::identity::refresh_tokens;
 use common::database::identity::sessions::{self, NewSession};
-use common::database::identity::users::{self, User};
+use common::database::identity::users::{self, NewUser, User};
 use common::domain::SessionId;
 use common::{database, secret};
 use poem_openapi::Object;
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 const REFRESH_TOKEN_PREFIX: &str = "rlr_";
 
 /// What signing in answers.
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(rename = "Tokens")]
 pub(crate) struct Tokens {
     /// Send it as `Authorization: Bearer …`.
@@ -44,6 +44,10 @@ pub(crate) enum Means<'a> {
     Password(&'a str),
     /// By another issuer's token.
     IdToken,
+    /// On Google's page.
+    Google,
+    /// By a one-time code.
+    Code,
 }
 
 impl Means<'_> {
@@ -52,8 +56,31 @@ impl Means<'_> {
             Self::SignUp => "sign_up",
             Self::Password(_) => "password",
             Self::IdToken => "id_token",
+            Self::Google => "google",
+            Self::Code => "code",
         }
     }
+}
+
+/// Creates a user with a personal business, in the platform's transaction.
+pub(crate) async fn sign_up(
+    conn: &mut PgConnection,
+    context: &Context,
+    new: &NewUser,
+    origin: &Origin,
+) -> Result<User, ApiError> {
+    let now = context.clock.now();
+    let user = users::sign_up(conn, new, now).await?;
+    let event = Event {
+        business_id: None,
+        actor: audit::Actor::User(user.id, None),
+        action: "user.created",
+        object_kind: "user",
+        object_id: user.id.to_string(),
+        details: json!({ "default_business_id": user.default_business_id }),
+    };
+    audit::record(conn, &event, &origin.0, now).await?;
+    Ok(user)
 }
 
 /// Begins a session for `user`, who proved to be that by `means`.

@@ -7,45 +7,33 @@ use common::database::audit::{self, Event};
 use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{EmailAddress, Language};
+use common::domain::{EmailAddress, UserId};
 use common::secret::{Password, Purpose, to_hex};
 use poem::web::Data;
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
+use uuid::Uuid;
 
-use super::id_token::sign_in_with_id_token;
+use super::language::Spoken;
 use super::session::{self, Means, Tokens};
 use super::{proofs, refresh};
 use crate::api::text;
 use crate::api::users::UserResponse;
 use crate::api::{Gone, Tag};
 use crate::auth::{Actor, Origin, Public, SignedIn};
-use crate::body::{FormBody, JsonBody};
+use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
-
-/// The longest name of a person.
-const LONGEST_NAME: usize = 120;
+use crate::open_id;
 
 /// The longest token that is looked at: ID tokens of issuers with many claims have a few kilobytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// A language the platform writes in.
-#[derive(Clone, Copy, Debug, Enum, Deserialize)]
-#[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-enum Spoken {
-    /// French.
-    Fr,
-    /// English.
-    En,
-}
-
 /// Somebody new.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct SignUpRequest {
@@ -59,7 +47,7 @@ struct SignUpRequest {
 }
 
 /// Who somebody is: by e-mail and password, or by an ID token.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct LoginRequest {
@@ -71,21 +59,8 @@ struct LoginRequest {
     id_token: Option<String>,
 }
 
-/// RFC 6749's request for a token. What else clients send is left aside.
-#[derive(Debug, Object, Deserialize)]
-struct TokenRequest {
-    /// `password` or `refresh_token`
-    grant_type: String,
-    /// With `password`: the e-mail address.
-    username: Option<String>,
-    /// With `password`.
-    password: Option<String>,
-    /// With `refresh_token`.
-    refresh_token: Option<String>,
-}
-
 /// A session that is to go on.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Object, Deserialize)]
 #[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct RefreshRequest {
@@ -119,7 +94,7 @@ impl SignIn {
         let email = EmailAddress::new(&request.email, "email")?;
         let password = Password::new(request.password, "password")?;
         let name = match &request.name {
-            Some(name) => text::line("name", name, LONGEST_NAME)?,
+            Some(name) => text::person_name(name)?,
             None => local_part(&email),
         };
         let new = NewUser {
@@ -129,13 +104,10 @@ impl SignIn {
             password_hash: Some(context.passwords.hash(password).await?),
             name,
             avatar_url: None,
-            language: match request.language {
-                Some(Spoken::En) => Language::English,
-                Some(Spoken::Fr) | None => Language::French,
-            },
+            language: Spoken::or_default(request.language),
         };
         let mut tx = database::platform(&context.pool).await?;
-        let user = create(&mut tx, &context, &new, &origin).await?;
+        let user = session::sign_up(&mut tx, &context, &new, &origin).await?;
         let tokens = session::begin_in(&mut tx, &context, &user, Means::SignUp, &origin).await?;
         let now = context.clock.now();
         let mail = proofs::issue(&mut tx, user.id, ProofPurpose::VerifyEmail, now).await?;
@@ -165,42 +137,12 @@ impl SignIn {
                 id_token: Some(token),
             } => {
                 bounded(&token, "id_token")?;
-                let user = sign_in_with_id_token(&context, &token, &origin).await?;
+                let user = open_id::sign_in_with_id_token(&context, &token, &origin).await?;
                 session::begin(&context, &user, Means::IdToken, &origin).await?
             }
             _ => {
                 let reason = "must have `email` and `password`, or `id_token` alone";
                 return Err(ApiError::invalid("body", reason));
-            }
-        };
-        Ok(Json(tokens))
-    }
-
-    /// Get tokens as OAuth 2 does: the grants `password` and `refresh_token`.
-    #[oai(path = "/token", method = "post", operation_id = "get_token")]
-    async fn token(
-        &self,
-        _caller: Public,
-        context: Data<&Arc<Context>>,
-        origin: Origin,
-        request: FormBody<TokenRequest>,
-    ) -> Result<Json<Tokens>, ApiError> {
-        let missing = |field: &str| ApiError::invalid(field, "is missing");
-        let request = request.0;
-        let tokens = match request.grant_type.as_str() {
-            "password" => {
-                let username = request.username.ok_or_else(|| missing("username"))?;
-                let password = request.password.ok_or_else(|| missing("password"))?;
-                by_password(&context, &username, password, "username", &origin).await?
-            }
-            "refresh_token" => {
-                let token = request.refresh_token;
-                let token = token.ok_or_else(|| missing("refresh_token"))?;
-                refreshed(&context, token, &origin).await?
-            }
-            _ => {
-                let reason = "must be `password` or `refresh_token`";
-                return Err(ApiError::invalid("grant_type", reason));
             }
         };
         Ok(Json(tokens))
@@ -264,30 +206,9 @@ impl SignIn {
     }
 }
 
-/// Creates a user with a personal business, in the platform's transaction.
-pub(crate) async fn create(
-    conn: &mut sqlx::PgConnection,
-    context: &Context,
-    new: &NewUser,
-    origin: &Origin,
-) -> Result<User, ApiError> {
-    let now = context.clock.now();
-    let user = users::sign_up(conn, new, now).await?;
-    let event = Event {
-        business_id: None,
-        actor: audit::Actor::User(user.id, None),
-        action: "user.created",
-        object_kind: "user",
-        object_id: user.id.to_string(),
-        details: json!({ "default_business_id": user.default_business_id }),
-    };
-    audit::record(conn, &event, &origin.0, now).await?;
-    Ok(user)
-}
-
 /// Signs in by e-mail and password. Who is unknown, deactivated or without a password is answered as a wrong password is,
 /// and as late.
-async fn by_password(
+pub(super) async fn by_password(
     context: &Context,
     email: &str,
     password: String,
@@ -300,10 +221,9 @@ async fn by_password(
     limits.take(&[limits.identity(email.as_str())]).await?;
     let mut tx = database::platform(&context.pool).await?;
     let user = users::find_by_email(&mut tx, &email).await?;
-    let hash = match &user {
-        Some(user) => users::find_password_hash(&mut tx, user.id).await?,
-        None => None,
-    };
+    // Asked of nobody too, since it takes time.
+    let id = user.as_ref().map_or(UserId(Uuid::nil()), |user| user.id);
+    let hash = users::find_password_hash(&mut tx, id).await?;
     tx.commit().await?;
 
     let matches = context.passwords.verify(password, hash.clone()).await?;
@@ -344,7 +264,12 @@ async fn record_failure(
     Ok(())
 }
 
-async fn refreshed(context: &Context, token: String, origin: &Origin) -> Result<Tokens, ApiError> {
+/// Goes on with a session.
+pub(super) async fn refreshed(
+    context: &Context,
+    token: String,
+    origin: &Origin,
+) -> Result<Tokens, ApiError> {
     bounded(&token, "refresh_token")?;
     refresh::refresh(context, SecretString::from(token), origin).await
 }

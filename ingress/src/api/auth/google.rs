@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use common::database::identity::users::User;
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use uuid::Uuid;
 
-use super::Tag;
+use super::session::{self, Means, Tokens};
+use crate::api::Tag;
 use crate::auth::{Origin, Public};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -44,36 +43,18 @@ enum Back {
     ),
 }
 
-/// Who signed in.
-#[derive(Debug, Object)]
+/// Who signed in, and the tokens of their session.
+#[derive(Object)]
 #[oai(rename = "GoogleSignIn")]
 struct GoogleSignInResponse {
-    user: SignedInUser,
+    #[oai(flatten)]
+    tokens: Tokens,
     /// The path given to `GET /auth/google`. Null: none.
     return_to: Option<String>,
 }
 
-/// A user.
-#[derive(Debug, Object)]
-struct SignedInUser {
-    id: Uuid,
-    /// Null: not told.
-    email: Option<String>,
-    name: String,
-}
-
-impl From<User> for SignedInUser {
-    fn from(user: User) -> Self {
-        Self {
-            id: user.id.0,
-            email: user.email,
-            name: user.name,
-        }
-    }
-}
-
 /// The operations of signing in with Google.
-pub(crate) struct Google;
+pub(super) struct Google;
 
 #[OpenApi(prefix_path = "/auth/google", tag = "Tag::Authentication")]
 impl Google {
@@ -130,8 +111,8 @@ impl Google {
             open_id::finish_with_google(&context, request.headers(), &callback, &origin).await;
         match finished {
             Ok(SignedInWithGoogle { user, return_to }) => {
-                let user = user.into();
-                let body = GoogleSignInResponse { user, return_to };
+                let tokens = session::begin(&context, &user, Means::Google, &origin).await?;
+                let body = GoogleSignInResponse { tokens, return_to };
                 Ok(Back::SignedIn(Json(body), cookie))
             }
             Err(error) => Err(error.with_cookie(cookie)),
