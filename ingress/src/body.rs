@@ -194,8 +194,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
+        // What is no JSON is wrong as a whole.
+        let has_place = error.inner().is_data() && path != ".";
         let reason = error.into_inner().to_string();
-        let field = quoted(&reason).unwrap_or(if path == "." { "body" } else { &path });
+        let field = quoted(&reason).unwrap_or(if has_place { &path } else { "body" });
         ApiError::invalid(field, reason.clone())
     })?;
     json.end()
@@ -278,6 +280,7 @@ mod tests {
             ),
             (r#"{"team": [], "role": "admin"}"#, "role: unknown field"),
             (r#"{"team": []} x"#, "body: trailing characters"),
+            (r#"{"team": [{"#, "body: EOF"),
         ] {
             let error = parse::<Request>(body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

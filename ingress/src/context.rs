@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use common::providers::codes::{self, CodeSender};
 use common::providers::object_store::{self, ObjectStore};
+use common::providers::oidc::Issuers;
 use common::queue::Dispatch;
 use common::queue::replies::Replies;
 use common::secret::{DerivationKey, PasswordHasher, Purpose};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Acceptor;
 use crate::auth::{AccessCache, AccessTokens};
 use crate::limits::Limits;
+use crate::open_id;
 
 /// Uploads under way at once: each holds up to two parts of 5 MiB.
 const UPLOADS: usize = 16;
@@ -41,6 +43,8 @@ pub struct Context {
     pub limits: Limits,
     /// Hashes passwords and checks them.
     pub passwords: PasswordHasher,
+    /// Checks the tokens of others.
+    pub issuers: Issuers,
     /// Sends one-time codes; `None`: nobody does.
     pub codes: Option<Arc<dyn CodeSender>>,
     /// Room for uploads.
@@ -81,6 +85,7 @@ impl Context {
         let identity = &config.identity;
         let codes = codes::connect(identity, &config.objects.data_dir);
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
+        let issuers = Issuers::new(identity, open_id::callback_url(&config));
         Ok(Arc::new(Self {
             pool,
             dispatch,
@@ -92,6 +97,7 @@ impl Context {
             access_tokens,
             limits,
             passwords: PasswordHasher::start(),
+            issuers,
             codes,
             uploads: Semaphore::new(UPLOADS),
             stopping,

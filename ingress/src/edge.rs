@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use common::telemetry;
 use futures::FutureExt;
-use poem::http::{HeaderName, HeaderValue};
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::OperationId;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use crate::allow;
 use crate::error::ApiError;
 use crate::limits::STANDING;
 use crate::{pages, webhooks};
@@ -87,6 +88,7 @@ impl<E: Endpoint> Edge<E> {
         request_id: String,
     ) -> (Response, Option<&'static str>) {
         let limit = time_limit(request.uri().path());
+        let uri = request.uri().clone();
         let work = telemetry::within_request(request_id, self.inner.call(request));
         match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
             Ok(Ok(Ok(output))) => {
@@ -96,7 +98,15 @@ impl<E: Endpoint> Edge<E> {
             }
             Ok(Ok(Err(error))) => {
                 let operation = error.data::<OperationId>().map(|operation| operation.0);
-                (ApiError::from(error).to_response(), operation)
+                let mut response = ApiError::from(error).to_response();
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                    let methods = fixed_path(uri.path())
+                        .map_or_else(|| allow::methods_of(uri.path()), |_| Some(allow::READING));
+                    response
+                        .headers_mut()
+                        .extend(methods.map(|methods| (header::ALLOW, methods)));
+                }
+                (response, operation)
             }
             // The panic hook has logged it.
             Ok(Err(_panic)) => (ApiError::internal().to_response(), None),

@@ -7,8 +7,10 @@ pub mod accept;
 pub mod auth;
 pub mod error;
 pub mod limits;
+pub mod open_id;
 pub mod webhooks;
 
+mod allow;
 mod api;
 mod body;
 mod cache;

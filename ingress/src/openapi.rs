@@ -2,12 +2,14 @@
 //!
 //! poem-openapi writes down the name of each operation's security scheme, which for us is what the operation asks (see
 //! [`crate::auth`]): `public`, `signed-in`, or a permission. Here those names become `x-access`, a sentence in the
-//! description, and the two ways to be somebody.
+//! description, and the two ways to be somebody. What poem-openapi leaves out is added: which members may be null, and the
+//! bounds of a page.
 
 use common::domain::Permission;
 use common::domain::roles::{Holder, Reach};
 use serde_json::{Map, Value, json};
 
+use crate::api::HIGHEST_LIMIT;
 use crate::auth::{PUBLIC, SIGNED_IN};
 
 /// Signing in on the page itself, with e-mail and password.
@@ -29,7 +31,9 @@ pub(crate) fn document(spec: &str) -> String {
     let paths = document["paths"].as_object_mut().expect("there are paths");
     for operation in paths.values_mut().flat_map(operations) {
         declare_access(operation);
+        declare_page_limit(operation);
     }
+    declare_nulls(&mut document);
     declare_schemes(&mut document);
     serde_json::to_string_pretty(&document).expect("what was read can be written")
 }
@@ -91,6 +95,42 @@ fn sentence(permission: Permission) -> String {
         Reach::InPerson => ", in person",
     };
     format!("Needs `{}`: {holder}{others}.", permission.name())
+}
+
+/// `limit` of a list, whichever.
+fn declare_page_limit(operation: &mut Map<String, Value>) {
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        if parameter["name"] == "limit" {
+            parameter["schema"]["minimum"] = 1.into();
+            parameter["schema"]["maximum"] = HIGHEST_LIMIT.into();
+        }
+    }
+}
+
+/// Members that need not be there may be null as well, and in answers are; unless something else stands for nothing.
+fn declare_nulls(document: &mut Value) {
+    let schemas = document["components"]["schemas"].as_object_mut();
+    for schema in schemas.into_iter().flat_map(Map::values_mut) {
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for (name, property) in properties {
+            if required.iter().any(|required| required == name.as_str())
+                || property.get("default").is_some()
+            {
+                continue;
+            }
+            // Beside a reference nothing else counts.
+            if let Some(reference) = property.as_object_mut().and_then(|it| it.remove("$ref")) {
+                property["allOf"] = json!([{ "$ref": reference }]);
+            }
+            property["nullable"] = true.into();
+        }
+    }
 }
 
 fn declare_schemes(document: &mut Value) {

@@ -11,6 +11,7 @@ pub mod manychat;
 pub mod models;
 pub mod object_store;
 pub mod offline;
+pub mod oidc;
 pub mod openai;
 mod private_file;
 pub mod prompt;

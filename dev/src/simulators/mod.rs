@@ -2,4 +2,5 @@
 
 pub mod manychat;
 pub mod openai;
+pub mod openid;
 pub mod twilio;

@@ -509,6 +509,7 @@ async fn requests_to_the_api_that_do_not_read_are_refused() {
     ] {
         let case = format!("{method} {path}");
         let response = request(&platform, method, &path).send().await.unwrap();
+        assert!(response.headers().contains_key("allow"), "{case}");
         refused(&case, response, 405, "METHOD_NOT_ALLOWED").await;
     }
 
@@ -630,9 +631,9 @@ async fn a_question_that_does_not_read_is_refused_and_asks_nobody() {
             ("body", json!("Combien ?")),
             ("question", json!({})),
             ("question", json!({ "Question": "a" })),
-            ("body", json!({ "question": null })),
-            ("body", json!({ "question": 5 })),
-            ("body", json!({ "question": ["a"] })),
+            ("question", json!({ "question": null })),
+            ("question", json!({ "question": 5 })),
+            ("question", json!({ "question": ["a"] })),
             ("question", json!({ "question": "" })),
             ("question", json!({ "question": " \n" })),
             ("question", json!({ "question": "a\0" })),
@@ -645,12 +646,12 @@ async fn a_question_that_does_not_read_is_refused_and_asks_nobody() {
                 json!({ "question": "a", "top_k": 4_294_967_295_u32 }),
             ),
             (
-                "body",
+                "top_k",
                 json!({ "question": "a", "top_k": 4_294_967_296_u64 }),
             ),
-            ("body", json!({ "question": "a", "top_k": -1 })),
-            ("body", json!({ "question": "a", "top_k": 1.5 })),
-            ("body", json!({ "question": "a", "top_k": "5" })),
+            ("top_k", json!({ "question": "a", "top_k": -1 })),
+            ("top_k", json!({ "question": "a", "top_k": 1.5 })),
+            ("top_k", json!({ "question": "a", "top_k": "5" })),
             (
                 "document_ids",
                 json!({ "question": "a", "document_ids": [] }),
@@ -659,9 +660,18 @@ async fn a_question_that_does_not_read_is_refused_and_asks_nobody() {
                 "document_ids",
                 json!({ "question": "a", "document_ids": many }),
             ),
-            ("body", json!({ "question": "a", "document_ids": ["x"] })),
-            ("body", json!({ "question": "a", "document_ids": id })),
-            ("body", json!({ "question": "a", "document_ids": [null] })),
+            (
+                "document_ids[0]",
+                json!({ "question": "a", "document_ids": ["x"] }),
+            ),
+            (
+                "document_ids",
+                json!({ "question": "a", "document_ids": id }),
+            ),
+            (
+                "document_ids[0]",
+                json!({ "question": "a", "document_ids": [null] }),
+            ),
         ] {
             let case = format!("{path} {:.60}", body.to_string());
             invalid(&case, platform.post(path, &body).await, field).await;

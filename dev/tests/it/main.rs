@@ -11,6 +11,7 @@ mod limits;
 mod metrics;
 mod models;
 mod newcomer;
+mod open_id;
 mod operations;
 mod pool;
 mod questions;

@@ -123,7 +123,7 @@ async fn who_signs_up_has_a_business_of_their_own_and_is_known_by_their_token() 
         json!({
             "id": user["id"], "email": "ana@example.org", "email_verified": false, "phone": null, "name": "Ana",
             "avatar_url": null, "language": "en", "role": "user", "default_business_id": business,
-            "created_at": user["created_at"],
+            "created_at": user["created_at"], "last_login_at": null, "deactivated_at": null,
         })
     );
     let access = &tokens["access_token"];
@@ -214,23 +214,23 @@ async fn what_does_not_read_is_refused_and_nobody_gives_themselves_rights() {
             json!({ "email": email, "password": PASSWORD, "name": long(121) }),
         ),
         (
-            "body",
+            "language",
             json!({ "email": email, "password": PASSWORD, "language": "de" }),
         ),
         (
-            "body",
+            "role",
             json!({ "email": email, "password": PASSWORD, "role": "admin" }),
         ),
         (
-            "body",
+            "id",
             json!({ "email": email, "password": PASSWORD, "id": Uuid::now_v7() }),
         ),
         (
-            "body",
+            "email_verified",
             json!({ "email": email, "password": PASSWORD, "email_verified": true }),
         ),
         (
-            "body",
+            "default_business_id",
             json!({ "email": email, "password": PASSWORD, "default_business_id": platform.business.business_id }),
         ),
     ] {

@@ -15,6 +15,8 @@ mod text;
 mod upload;
 mod users;
 
+pub(crate) use page::HIGHEST_LIMIT;
+
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
 use crate::webhooks::manychat::ManyChatWebhook;

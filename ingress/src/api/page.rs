@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::error::ApiError;
 
 const DEFAULT_LIMIT: u32 = 50;
-const HIGHEST_LIMIT: u32 = 100;
+/// The most a page has.
+pub(crate) const HIGHEST_LIMIT: u32 = 100;
 
 /// A page of a list.
 #[derive(Debug, Object)]

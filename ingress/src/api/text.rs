@@ -2,6 +2,14 @@
 
 use crate::error::ApiError;
 
+/// The longest name of a person.
+pub(crate) const LONGEST_NAME: usize = 120;
+
+/// What somebody is called.
+pub(crate) fn person_name(name: &str) -> Result<String, ApiError> {
+    line("name", name, LONGEST_NAME)
+}
+
 /// One line: trimmed, not empty, at most `longest` characters, no control characters.
 pub(crate) fn line(field: &'static str, text: &str, longest: usize) -> Result<String, ApiError> {
     let text = text.trim();

@@ -24,9 +24,6 @@ use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
 
-/// The longest name.
-const LONGEST_NAME: usize = 120;
-
 /// A person who signs in.
 #[derive(Clone, Debug, Object)]
 #[oai(rename = "User")]
@@ -129,7 +126,7 @@ impl ProfileRequest {
     fn check(self) -> Result<ProfileChange, ApiError> {
         let name = self
             .name
-            .map(|name| text::line("name", &name, LONGEST_NAME))
+            .map(|name| text::person_name(&name))
             .transpose()?;
         let avatar_url = match self.avatar_url {
             MaybeUndefined::Undefined => None,
@@ -217,7 +214,7 @@ impl Users {
         let page = PageRequest::<Uuid>::new(limit.0, cursor.0.as_deref())?;
         let search = search
             .0
-            .map(|search| text::line("search", &search, LONGEST_NAME))
+            .map(|search| text::line("search", &search, text::LONGEST_NAME))
             .transpose()?;
         let filter = Filter {
             search: search.as_deref(),

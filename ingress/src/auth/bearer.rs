@@ -1,4 +1,4 @@
-//! Whose a bearer token is: an API key's, a session's.
+//! Whose a bearer token is: an API key's, a session's, another issuer's.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use poem::http::header;
 use tracing::Span;
 use uuid::Uuid;
 
-use super::context;
+use super::{Origin, context, id_token};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::limits::Limits;
@@ -105,10 +105,13 @@ pub(super) async fn identify(request: &Request) -> Result<Identity, ApiError> {
     if token.starts_with(access::API_KEY_PREFIX) {
         return Ok(Identity::ApiKey(verify_api_key(context, token).await?));
     }
-    let claims = context
-        .access_tokens
-        .verify(token, context.clock.now())
-        .ok_or_else(ApiError::unauthorized)?;
+    let Some(claims) = context.access_tokens.verify(token, context.clock.now()) else {
+        let holder = id_token::holder_of(context, token, || Origin::of(request)).await?;
+        return Ok(Identity::User {
+            holder,
+            session_id: None,
+        });
+    };
     let session_id = SessionId(claims.sid);
     let holder = holder_of(context, session_id).await?;
     Ok(Identity::User {

@@ -26,7 +26,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Look-ups at once: a flood of made-up keys must leave connections to those who have one.
 const LOOKUPS: usize = 4;
 
-/// How long a key, session or membership that was revoked may still work, where Redis does not tell us that it was.
+/// How long a key, session, identity or membership that was revoked may still work, where Redis does not tell us that it was.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Where ingresses tell each other that somebody's rights were taken.
@@ -36,6 +36,8 @@ pub const CHANNEL: &str = "relais:access";
 pub struct AccessCache {
     pub(super) keys: Cache<ApiKeyId, Arc<ApiKey>>,
     pub(super) sessions: Cache<SessionId, Holder>,
+    /// By issuer and subject.
+    pub(super) identities: Cache<(String, String), Holder>,
     pub(super) memberships: Cache<(UserId, Option<BusinessId>), Membership>,
     pub(super) secrets: Cache<Vec<u8>, Arc<Webhook>>,
     lookups: Semaphore,
@@ -111,6 +113,7 @@ impl AccessCache {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.keys.clear();
         self.sessions.clear();
+        self.identities.clear();
         self.memberships.clear();
         self.secrets.make_stale();
     }
@@ -121,6 +124,7 @@ impl Default for AccessCache {
         Self {
             keys: Cache::new(CAPACITY, FRESH, FRESH),
             sessions: Cache::new(CAPACITY, FRESH, FRESH),
+            identities: Cache::new(CAPACITY, FRESH, FRESH),
             memberships: Cache::new(CAPACITY, FRESH, FRESH),
             // Webhooks must be accepted while the database is away.
             secrets: Cache::new(CAPACITY, Duration::from_secs(30), Duration::from_hours(1)),

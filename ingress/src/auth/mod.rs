@@ -4,6 +4,7 @@
 //! [`Staff`] with one on the platform, [`SignedIn`], [`Public`], or a webhook's sender. There is no other way in.
 
 mod bearer;
+mod id_token;
 mod learnt;
 mod origin;
 mod rules;

@@ -48,6 +48,8 @@ pub struct ApiError {
     message: Cow<'static, str>,
     details: Value,
     retry_after: Option<u32>,
+    /// A cookie the browser is to keep or to forget.
+    cookie: Option<String>,
 }
 
 impl ApiError {
@@ -63,6 +65,7 @@ impl ApiError {
             message: message.into(),
             details: json!({}),
             retry_after: None,
+            cookie: None,
         }
     }
 
@@ -203,6 +206,13 @@ impl ApiError {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
+    /// With a `Set-Cookie` header.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: String) -> Self {
+        self.cookie = Some(cookie);
+        self
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -218,6 +228,9 @@ impl ApiError {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(cookie) = self.cookie.as_ref().and_then(|cookie| cookie.parse().ok()) {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(

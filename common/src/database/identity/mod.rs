@@ -2,6 +2,7 @@
 
 pub mod directory;
 pub mod email_proofs;
+pub mod identities;
 pub mod invitation_mail;
 pub mod memberships;
 pub mod phone_codes;

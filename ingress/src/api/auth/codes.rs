@@ -19,7 +19,6 @@ use sqlx::PgConnection;
 
 use super::language::Spoken;
 use super::session::{self, Means, Tokens};
-use super::sign_in::LONGEST_NAME;
 use crate::api::{Tag, text};
 use crate::auth::{Origin, Public};
 use crate::body::JsonBody;
@@ -131,15 +130,13 @@ impl Codes {
         let phone = PhoneNumber::new(&request.phone, request.country.as_deref())?;
         let code = OneTimeCode::read(&request.code)
             .ok_or_else(|| ApiError::invalid("code", "must be six digits"))?;
-        let limits = &context.limits;
-        limits.take(&[limits.identity(phone.as_str())]).await?;
         let new = NewUser {
             email: None,
             email_is_verified: false,
             phone: Some(phone.as_str().to_owned()),
             password_hash: None,
             name: match &request.name {
-                Some(name) => text::line("name", name, LONGEST_NAME)?,
+                Some(name) => text::person_name(name)?,
                 None => phone.masked(),
             },
             avatar_url: None,

@@ -2,7 +2,7 @@
 
 mod codes;
 mod email;
-mod id_token;
+mod google;
 mod language;
 mod oauth;
 mod password;
@@ -23,5 +23,6 @@ pub(super) fn operations() -> impl OpenApi {
         email::Email,
         password::Passwords,
         codes::Codes,
+        google::Google,
     )
 }

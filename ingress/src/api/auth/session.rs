@@ -44,6 +44,8 @@ pub(crate) enum Means<'a> {
     Password(&'a str),
     /// By another issuer's token.
     IdToken,
+    /// On Google's page.
+    Google,
     /// By a one-time code.
     Code,
 }
@@ -54,6 +56,7 @@ impl Means<'_> {
             Self::SignUp => "sign_up",
             Self::Password(_) => "password",
             Self::IdToken => "id_token",
+            Self::Google => "google",
             Self::Code => "code",
         }
     }

@@ -17,19 +17,17 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::id_token::sign_in_with_id_token;
 use super::language::Spoken;
 use super::session::{self, Means, Tokens};
 use super::{proofs, refresh};
+use crate::api::text;
 use crate::api::users::UserResponse;
-use crate::api::{Gone, Tag, text};
+use crate::api::{Gone, Tag};
 use crate::auth::{Actor, Origin, Public, SignedIn};
 use crate::body::JsonBody;
 use crate::context::Context;
 use crate::error::ApiError;
-
-/// The longest name of a person.
-pub(super) const LONGEST_NAME: usize = 120;
+use crate::open_id;
 
 /// The longest token that is looked at: ID tokens of issuers with many claims have a few kilobytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -96,7 +94,7 @@ impl SignIn {
         let email = EmailAddress::new(&request.email, "email")?;
         let password = Password::new(request.password, "password")?;
         let name = match &request.name {
-            Some(name) => text::line("name", name, LONGEST_NAME)?,
+            Some(name) => text::person_name(name)?,
             None => local_part(&email),
         };
         let new = NewUser {
@@ -139,7 +137,7 @@ impl SignIn {
                 id_token: Some(token),
             } => {
                 bounded(&token, "id_token")?;
-                let user = sign_in_with_id_token(&context, &token, &origin).await?;
+                let user = open_id::sign_in_with_id_token(&context, &token, &origin).await?;
                 session::begin(&context, &user, Means::IdToken, &origin).await?
             }
             _ => {
