@@ -37,6 +37,8 @@ id! {
     SessionId;
     /// Somebody who was asked to become a member.
     InvitationId;
+    /// The key a business's secrets are sealed with.
+    DataKeyId;
     /// One line of the audit log.
     AuditEventId;
     /// An API key: the part that is not secret.
