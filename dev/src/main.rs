@@ -24,6 +24,9 @@ enum Command {
     /// Create businesses and connect them, against the stores of the environment.
     #[command(subcommand)]
     Business(dev::business::Command),
+    /// Change the master key, against the stores of the environment.
+    #[command(subcommand)]
+    Keys(dev::keys::Command),
     /// Look at jobs and queues, and steer them, against the stores of the environment or those of a `cargo run` here.
     #[command(flatten)]
     Operate(dev::operate::Command),
@@ -99,6 +102,7 @@ async fn serve(command: Command) -> Result<(), String> {
         shutdown::token().map_err(|error| format!("cannot listen to signals: {error}"))?;
     match command {
         Command::Business(command) => dev::business::run(command, &config).await,
+        Command::Keys(command) => dev::keys::run(command, &config).await,
         Command::Ingress => ingress::run(config, shutdown)
             .await
             .map_err(|error| error.to_string()),

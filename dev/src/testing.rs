@@ -14,9 +14,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use common::domain::Language;
+use common::database::identity::sessions::{self, NewSession};
+use common::database::identity::users::{self, NewUser};
+use common::domain::{BusinessId, Language, SessionId, UserId};
 use common::secret::{self, Sealer};
 use common::{Clock, Config, database};
+use ingress::auth::{AccessTokens, Subject};
 use reqwest::Response;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -35,10 +38,10 @@ use crate::stores;
 /// The key every test's ManyChat takes.
 const MANYCHAT_KEY: &str = "42:test";
 
-/// The master key of all tests.
 /// Signs the tests' access tokens.
 const JWT_SECRET: &str = "tests-sign-their-tokens-with-this-one";
 
+/// The master key of all tests.
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// How long anything that should happen may take: far longer than it does, on a machine busy with other tests.
@@ -99,6 +102,19 @@ impl Setup {
     pub async fn start(self) -> Platform {
         Platform::start(self).await
     }
+}
+
+/// A user who is signed in.
+#[derive(Clone, Debug)]
+pub struct TestUser {
+    /// Who.
+    pub id: UserId,
+    /// Verified.
+    pub email: String,
+    /// Good for as long as a real one.
+    pub access_token: SecretString,
+    /// The personal business, which is the default.
+    pub business_id: BusinessId,
 }
 
 /// A running platform.
@@ -173,7 +189,7 @@ impl Platform {
         let pool = database::connect_lazy(&config.stores.database_url, 5).unwrap();
         let owner = database::connect_lazy(&owner_url.into(), 3).unwrap();
         let mut platform = Self {
-            business: seed_business(&pool, &clock, "Café du Relais").await,
+            business: seed_business(&pool, &config, &clock, "Café du Relais").await,
             config,
             vars,
             clock,
@@ -250,7 +266,72 @@ impl Platform {
 
     /// Another business on the same platform.
     pub async fn another_business(&self, name: &str) -> Seeded {
-        seed_business(&self.pool, &self.clock, name).await
+        seed_business(&self.pool, &self.config, &self.clock, name).await
+    }
+
+    /// A user who signed up, with a verified e-mail address and a personal business, signed in.
+    pub async fn user(&self, name: &str) -> TestUser {
+        let now = self.clock.now();
+        let email = format!(
+            "{}-{}@example.org",
+            name.to_lowercase(),
+            Uuid::now_v7().simple()
+        );
+        let new = NewUser {
+            email: Some(email.clone()),
+            email_is_verified: true,
+            phone: None,
+            password_hash: None,
+            name: name.to_owned(),
+            avatar_url: None,
+            language: Language::French,
+        };
+        let lifetime = self.config.identity.access_token_lifetime;
+        let session_id = SessionId::new();
+        let mut tx = database::platform(&self.pool).await.unwrap();
+        let user = users::sign_up(&mut tx, &new, now).await.unwrap();
+        let session = NewSession {
+            id: session_id,
+            user_id: user.id,
+            impersonator_id: None,
+            address: None,
+            user_agent: None,
+            expires_at: now + lifetime,
+        };
+        sessions::insert(&mut tx, &session, now).await.unwrap();
+        tx.commit().await.unwrap();
+        let subject = Subject {
+            user_id: user.id,
+            email: Some(email.clone()),
+            role: user.role().unwrap(),
+            session_id,
+            impersonator_id: None,
+        };
+        let tokens = AccessTokens::new(&self.config.identity.jwt_secret, lifetime);
+        TestUser {
+            id: user.id,
+            email,
+            access_token: tokens.issue(&subject, lifetime, now).unwrap(),
+            business_id: user.default_business_id.unwrap(),
+        }
+    }
+
+    /// A request of whoever has `token`.
+    pub async fn send(
+        &self,
+        token: &SecretString,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Response {
+        let method = method.parse().unwrap();
+        let request = self.http.request(method, self.url(path));
+        let request = request.bearer_auth(token.expose_secret());
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        request.send().await.unwrap()
     }
 
     /// Stops the services and waits for them.
@@ -437,14 +518,15 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     }
 }
 
-async fn seed_business(pool: &PgPool, clock: &Clock, name: &str) -> Seeded {
-    let sealer = Sealer::new(&MASTER_KEY.into()).unwrap();
+async fn seed_business(pool: &PgPool, config: &Config, clock: &Clock, name: &str) -> Seeded {
+    let sealer = Sealer::new(&config.secrets).unwrap();
     seed::business(
         pool,
         clock,
         &sealer,
         name,
         Language::French,
+        "vip",
         Some(&MANYCHAT_KEY.into()),
     )
     .await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use common::providers::object_store::{self, ObjectStore};
 use common::queue::Dispatch;
 use common::queue::replies::Replies;
+use common::secret::Sealer;
 use common::{Clock, Config, database, redis};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -34,6 +35,8 @@ pub struct Context {
     pub access: Arc<AccessCache>,
     /// Signs access tokens.
     pub access_tokens: AccessTokens,
+    /// Seals businesses' secrets.
+    pub sealer: Sealer,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -70,6 +73,7 @@ impl Context {
         access.listen(&subscriber);
         let identity = &config.identity;
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
+        let sealer = Sealer::new(&config.secrets).map_err(|error| error.to_string())?;
         Ok(Arc::new(Self {
             pool,
             dispatch,
@@ -79,6 +83,7 @@ impl Context {
             acceptor,
             access,
             access_tokens,
+            sealer,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

@@ -85,7 +85,7 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
         retriever: Retriever::new(models::embedder(&config.models)),
         extractor,
         objects: object_store::connect(&config.objects)?,
-        sealer: Sealer::new(&config.secrets.master_key)?,
+        sealer: Sealer::new(&config.secrets)?,
         manychat: ManyChat::new(config.manychat_base_url.clone(), config.manychat_timeout),
         burst_quiet: config.burst_quiet,
         job_retention: config.job_retention,

@@ -63,8 +63,10 @@ pub struct StoresConfig {
 /// Keys that protect what is stored.
 #[derive(Clone, Debug)]
 pub struct SecretsConfig {
-    /// `RELAIS_MASTER_KEY`: 32 bytes in hex; seals secrets at rest.
+    /// `RELAIS_MASTER_KEY`: 32 bytes in hex; wraps the keys that seal secrets at rest.
     pub master_key: SecretString,
+    /// `RELAIS_PREVIOUS_MASTER_KEYS`: opens what was wrapped before; `relais keys rotate` makes them needless.
+    pub previous_master_keys: Vec<SecretString>,
 }
 
 /// Models that answer and embed.
@@ -151,6 +153,7 @@ impl Config {
             },
             secrets: SecretsConfig {
                 master_key: env.master_key(),
+                previous_master_keys: env.previous_master_keys(),
             },
             identity: IdentityConfig::read(&mut env),
             models: ModelsConfig::read(&mut env),

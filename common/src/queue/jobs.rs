@@ -208,6 +208,19 @@ impl Job for FitVectorIndexes {
     }
 }
 
+/// Businesses whose deletion was asked for are erased once the time to restore them is over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EraseBusinesses {}
+
+impl Job for EraseBusinesses {
+    const KIND: &'static str = "erase_businesses";
+    const QUEUE: QueueName = QueueName::Maintenance;
+
+    fn business_id(&self) -> Option<BusinessId> {
+        None
+    }
+}
+
 /// Does nothing, for `sleep_ms`: what the benchmarks and the tests of the queue itself are made of.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Probe {

@@ -1,8 +1,8 @@
 //! The kinds of job this version knows, as data: for those who look at rows and do no work.
 
 use super::jobs::{
-    AnswerQuestion, DeleteObject, DeliverMessage, FitVectorIndexes, IngestDocument, Probe,
-    PurgeJobs, ReceiveMessage, TakeTurn,
+    AnswerQuestion, DeleteObject, DeliverMessage, EraseBusinesses, FitVectorIndexes,
+    IngestDocument, Probe, PurgeJobs, ReceiveMessage, TakeTurn,
 };
 use super::{Job, QueueName};
 
@@ -28,7 +28,7 @@ impl Kind {
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind::of::<ReceiveMessage>(),
     Kind::of::<TakeTurn>(),
     Kind::of::<DeliverMessage>(),
@@ -37,6 +37,7 @@ pub const KINDS: [Kind; 9] = [
     Kind::of::<DeleteObject>(),
     Kind::of::<PurgeJobs>(),
     Kind::of::<FitVectorIndexes>(),
+    Kind::of::<EraseBusinesses>(),
     Kind::of::<Probe>(),
 ];
 
