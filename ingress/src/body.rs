@@ -150,9 +150,10 @@ fn broken_off(error: &std::io::Error) -> ApiError {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
         let reason = error.to_string();
-        // serde's words are `missing field `name` at line …`.
-        let field = reason
-            .strip_prefix("missing field `")
+        // serde's words are `missing field `name` at line …`, `unknown field `name`, expected …`.
+        let field = ["missing", "unknown"]
+            .iter()
+            .find_map(|what| reason.strip_prefix(what)?.strip_prefix(" field `"))
             .and_then(|rest| rest.split('`').next())
             .unwrap_or("body");
         ApiError::invalid(field, reason.clone())

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::database;
 use common::domain::JobId;
 use common::faults::{self, Mutant};
-use common::queue::jobs::{FitVectorIndexes, Probe, PurgeJobs};
+use common::queue::jobs::{EraseBusinesses, FitVectorIndexes, Probe, PurgeJobs};
 use common::queue::{self, Job, NewJob};
 
 use crate::Context;
@@ -22,7 +22,7 @@ pub struct Schedule {
 }
 
 /// Everything that is due by the clock.
-pub const SCHEDULES: [Schedule; 2] = [
+pub const SCHEDULES: [Schedule; 3] = [
     Schedule {
         name: "purge_jobs",
         every: TimeDelta::hours(1),
@@ -32,6 +32,11 @@ pub const SCHEDULES: [Schedule; 2] = [
         name: "fit_vector_indexes",
         every: TimeDelta::minutes(5),
         job: || new(&FitVectorIndexes {}),
+    },
+    Schedule {
+        name: "erase_businesses",
+        every: TimeDelta::hours(1),
+        job: || new(&EraseBusinesses {}),
     },
 ];
 

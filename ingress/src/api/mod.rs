@@ -1,11 +1,15 @@
 //! The API: one module a resource.
 
+mod api_keys;
+mod businesses;
 mod characters;
 mod chats;
+mod checked;
 mod contacts;
 mod documents;
 mod jobs;
 mod messages;
+mod named;
 mod page;
 mod questions;
 mod upload;
@@ -25,6 +29,10 @@ pub(crate) enum Tag {
     Questions,
     /// Conversations and those who take part.
     Conversations,
+    /// Businesses, who is in them, how they are set up.
+    Businesses,
+    /// Machines that act for a business.
+    ApiKeys,
     /// Work for later, and what became of it.
     Jobs,
 }
@@ -45,6 +53,13 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
             messages::Messages,
             contacts::Contacts,
             characters::Characters,
+        ),
+        (
+            businesses::Businesses,
+            businesses::Members,
+            businesses::Invitations,
+            businesses::BusinessSettings,
+            api_keys::ApiKeys,
         ),
         jobs::Jobs,
     );

@@ -92,6 +92,18 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     }
 
+    /// 403: it concerns owners of the business, and the caller is none.
+    pub fn owners_only() -> Self {
+        let message = "only an owner of the business may do this";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
+    /// 403: the invitation is for somebody else, or nobody has proved who the caller is.
+    pub fn another_address() -> Self {
+        let message = "the invitation is for another e-mail address, or yours is not verified";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
     /// 404: there is none, or it is another's: nobody can tell.
     pub fn not_found(what: &'static str) -> Self {
         Self::new(
@@ -127,6 +139,16 @@ impl ApiError {
             "UNSUPPORTED_MEDIA_TYPE",
             reason,
         )
+    }
+
+    /// 409: the state of things forbids it.
+    pub fn conflict(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", reason)
+    }
+
+    /// 422: understood, and not possible.
+    pub fn not_possible(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "NOT_POSSIBLE", reason)
     }
 
     /// 500: ours; the cause is in the log.
@@ -202,7 +224,7 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 9] = [
+const DOCUMENTED: [(u16, &str); 11] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
@@ -211,8 +233,10 @@ const DOCUMENTED: [(u16, &str); 9] = [
     (403, "The caller is known, and may not do this."),
     (404, "There is none, or it belongs to another business."),
     (408, "The body did not arrive in time."),
+    (409, "The state of things forbids it."),
     (413, "The body is too large."),
     (415, "The body is of a kind that is not taken here."),
+    (422, "Understood, and not possible."),
     (500, "Something went wrong on our side."),
     (
         503,

@@ -14,6 +14,7 @@ use crate::handler::{Handler, Outcome};
 
 mod answer_question;
 mod deliver_message;
+mod erase_businesses;
 mod ingest_document;
 mod maintenance;
 mod probe;
@@ -78,6 +79,7 @@ handlers!(
     jobs::DeleteObject,
     jobs::PurgeJobs,
     jobs::FitVectorIndexes,
+    jobs::EraseBusinesses,
     jobs::Probe,
 );
 
