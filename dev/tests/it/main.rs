@@ -3,16 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
 
 mod api;
+mod api_keys;
 mod bad_input;
+mod businesses;
 mod conversation;
 mod documents;
 mod faults;
+mod members;
 mod metrics;
 mod models;
 mod newcomer;
 mod operations;
 mod questions;
 mod queue;
+mod settings;
 mod tenancy;
 mod traces;
 
