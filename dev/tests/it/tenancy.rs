@@ -5,7 +5,7 @@ use common::database::access::NewApiKey;
 use common::database::{self, access, vector_index};
 use common::domain::BusinessId;
 use dev::seed::Seeded;
-use dev::testing::{PATIENCE, Platform, eventually};
+use dev::testing::{PATIENCE, Platform, TestUser, eventually};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::bad_input::refused;
+use crate::businesses::{ask, join};
 
 /// The same person to both businesses.
 const SUBSCRIBER: u64 = 4_242;
@@ -33,12 +34,16 @@ const USER_TABLES: [&str; 6] = [
 /// A business that has used everything, and what it has.
 struct Tenant {
     seeded: Seeded,
+    /// Who owns it, signed in, with it as their default.
+    owner: TestUser,
     /// A word only its own documents and messages have.
     word: &'static str,
     document: String,
     job: String,
     contact: String,
     chat: String,
+    api_key: String,
+    invitation: String,
 }
 
 impl Tenant {
@@ -47,14 +52,19 @@ impl Tenant {
     }
 
     /// Something of its own, by the part of a path in front of the id.
-    fn id_of(&self, resource: &str) -> &str {
-        match resource {
+    fn id_of(&self, resource: &str) -> String {
+        let id = match resource {
+            "businesses" => return self.business_id().to_string(),
+            "members" => return self.owner.id.to_string(),
             "documents" => &self.document,
             "jobs" => &self.job,
             "contacts" => &self.contact,
             "chats" => &self.chat,
+            "api-keys" => &self.api_key,
+            "invitations" => &self.invitation,
             _ => panic!("there is nothing to try `{resource}/{{id}}` with: add it here"),
-        }
+        };
+        id.clone()
     }
 
     /// The same by the name of a parameter.
@@ -79,6 +89,16 @@ impl Tenant {
         let response = platform.get_as(&self.seeded, path).await;
         assert_eq!(response.status(), 200, "GET {path}");
         response.json().await.unwrap()
+    }
+
+    /// `GET path` of an operation as somebody it is for: a user, or a machine.
+    async fn list(&self, platform: &Platform, list: &Operation, path: &str) -> Value {
+        let token = if list.description["x-access"] == "signed-in" {
+            &self.owner.access_token
+        } else {
+            &self.seeded.api_key
+        };
+        ask(platform, token, ("GET", path), None, 200).await
     }
 
     async fn post(&self, platform: &Platform, path: &str, body: &Value) -> Response {
@@ -135,6 +155,7 @@ async fn tenant(platform: &Platform, seeded: Seeded, word: &'static str) -> Tena
     })
     .await;
     let (contacts, chats) = (list("/api/v1/contacts").await, list("/api/v1/chats").await);
+    let (owner, api_key, invitation) = owned(platform, &seeded).await;
 
     let model: String = sqlx::query_scalar("SELECT min(model) FROM chunk_embeddings")
         .fetch_one(&platform.owner)
@@ -148,9 +169,41 @@ async fn tenant(platform: &Platform, seeded: Seeded, word: &'static str) -> Tena
         job: job.to_owned(),
         contact: contacts[0]["id"].as_str().unwrap().to_owned(),
         chat: chats[0]["id"].as_str().unwrap().to_owned(),
+        api_key,
+        invitation,
+        owner,
         seeded,
         word,
     }
+}
+
+/// An owner for a business, and what only a person makes: an API key, an invitation.
+async fn owned(platform: &Platform, seeded: &Seeded) -> (TestUser, String, String) {
+    let owner = platform.user("Owner").await;
+    let path = format!("/api/v1/businesses/{}", seeded.business_id);
+    join(platform, &path, &owner, "owner").await;
+    sqlx::query("UPDATE users SET default_business_id = $1 WHERE id = $2")
+        .bind(seeded.business_id.0)
+        .bind(owner.id.0)
+        .execute(&platform.owner)
+        .await
+        .unwrap();
+    let make = async |path: &str, body: Value| {
+        let made = ask(
+            platform,
+            &owner.access_token,
+            ("POST", path),
+            Some(body),
+            201,
+        )
+        .await;
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let key = json!({ "name": "n8n", "scopes": ["*"] });
+    let invitation = json!({ "email": format!("{}@example.org", owner.id), "role": "member" });
+    let api_key = make("/api/v1/api-keys", key).await;
+    let invitation = make(&format!("{path}/members"), invitation).await;
+    (owner, api_key, invitation)
 }
 
 /// A table whose rows belong to businesses, and the column that says to which.
@@ -677,6 +730,23 @@ impl Operation {
         self.description["security"].to_string().contains("ApiKey")
     }
 
+    /// Something it takes; nothing where it takes no body.
+    fn body(&self, case: &str) -> Option<Value> {
+        if self.description["requestBody"].is_null() {
+            return None;
+        }
+        let body = match self.description["operationId"].as_str().unwrap() {
+            "update_business" => json!({ "name": "Mine" }),
+            "move_business_to_stage" => json!({ "stage": "idea" }),
+            "invite_member" => json!({ "email": "a@example.org", "role": "member" }),
+            "update_member" => json!({ "role": "member" }),
+            "update_settings" => json!({ "language": "en" }),
+            "rotate_api_key" => json!({}),
+            _ => panic!("{case}: there is no body to try it with: add it here"),
+        };
+        Some(body)
+    }
+
     /// Its path with each id as `id` says from the resource it belongs to.
     fn path_with(&self, id: impl Fn(&str) -> String) -> String {
         let mut resource = "";
@@ -741,19 +811,30 @@ async fn what_is_another_s_answers_exactly_as_what_is_nowhere() {
         .filter(|operation| !operation.parameters("path").is_empty())
     {
         let case = format!("{} {}", operation.method, operation.path);
-        assert!(
-            operation.description["requestBody"].is_null(),
-            "{case}: there is no body to try it with: add it here"
-        );
-        let theirs = operation.path_with(|resource| first.id_of(resource).to_owned());
+        let body = operation.body(&case);
+        let theirs = operation.path_with(|resource| first.id_of(resource));
         let nowhere = operation.path_with(|_| Uuid::now_v7().to_string());
+        // Their member, in one's own business.
+        let own = |resource: &str, id: String| match resource {
+            "businesses" => second.business_id().to_string(),
+            _ => id,
+        };
+        let within = [
+            operation.path_with(|resource| own(resource, first.id_of(resource))),
+            operation.path_with(|resource| own(resource, Uuid::now_v7().to_string())),
+        ];
         let send = async |path: &str| {
-            let request = second.request(&platform, operation.method.clone(), path);
-            told(request.send().await.unwrap()).await
+            // The owner may do everything a caller can.
+            let (token, method) = (&second.owner.access_token, operation.method.as_str());
+            told(platform.send(token, method, path, body.as_ref()).await).await
         };
         let (another, unknown) = (send(&theirs).await, send(&nowhere).await);
         assert_eq!(another.0, 404, "{case}");
         assert_eq!(another, unknown, "{case}");
+        if operation.parameters("path").len() > 1 {
+            let (another, unknown) = (send(&within[0]).await, send(&within[1]).await);
+            assert_eq!((another.0, &another), (404, &unknown), "{case}");
+        }
         if operation.method == Method::GET {
             // Whose it is sees it, and still does.
             first.get(&platform, &theirs).await;
@@ -809,13 +890,13 @@ async fn no_list_search_or_answer_shows_what_is_another_s() {
     });
     for list in lists {
         let path = list.path_with(|_| unreachable!("no ids"));
-        let theirs = first.get(&platform, &path).await;
+        let theirs = first.list(&platform, list, &path).await;
         assert!(
             !theirs["data"].as_array().unwrap().is_empty(),
             "{path}: use it in `tenant`, or this proves nothing"
         );
         forbidden.extend(ids(&theirs));
-        let mine = second.get(&platform, &path).await;
+        let mine = second.list(&platform, list, &path).await;
         assert!(!mine["data"].as_array().unwrap().is_empty(), "{path}");
         seen.push((path.clone(), mine));
         for name in list
@@ -838,7 +919,7 @@ async fn no_list_search_or_answer_shows_what_is_another_s() {
             .unwrap()
             .simple();
         let path = format!("{path}?cursor={cursor}");
-        seen.push((path.clone(), second.get(&platform, &path).await));
+        seen.push((path.clone(), second.list(&platform, list, &path).await));
     }
     assert!(seen.len() >= 12, "{}", seen.len());
     for path in ["query", "search"] {
