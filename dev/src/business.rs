@@ -104,8 +104,8 @@ async fn connect(
     let connected = async {
         let now = Clock::default().now();
         let mut tx = database::business(pool, business_id).await?;
-        let sealed = data_keys::seal(&mut tx, sealer, business_id, key, &place, now).await?;
-        settings::set_manychat_key(&mut tx, business_id, Some(&sealed), now).await?;
+        let key_bytes = data_keys::seal(&mut tx, sealer, business_id, key, &place, now).await?;
+        settings::set_manychat_key(&mut tx, business_id, Some(&key_bytes), now).await?;
         let event = audit::Event {
             business_id: Some(business_id),
             actor: audit::Actor::Operator,

@@ -48,8 +48,8 @@ pub async fn business(
     businesses::insert_default_character(&mut tx, &character, now).await?;
     if let Some(key) = manychat_key {
         let place = secret::manychat_key_place(business_id);
-        let sealed = data_keys::seal(&mut tx, sealer, business_id, key, &place, now).await?;
-        settings::set_manychat_key(&mut tx, business_id, Some(&sealed), now).await?;
+        let key_bytes = data_keys::seal(&mut tx, sealer, business_id, key, &place, now).await?;
+        settings::set_manychat_key(&mut tx, business_id, Some(&key_bytes), now).await?;
     }
     let key = NewApiKey {
         business_id,

@@ -263,11 +263,11 @@ async fn deliveries_go_on_with_another_master_key_once_the_keys_were_rotated() {
         previous_master_keys: Vec::new(),
     })
     .unwrap();
-    let sealed =
+    let legacy_key =
         sealer.seal_without_data_key(&"42:test".into(), &manychat_key_place(legacy.business_id));
     sqlx::query("UPDATE business_settings SET manychat_api_key = $2 WHERE business_id = $1")
         .bind(legacy.business_id.0)
-        .bind(sealed)
+        .bind(legacy_key)
         .execute(&platform.owner)
         .await
         .unwrap();

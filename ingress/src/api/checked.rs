@@ -43,16 +43,18 @@ pub(crate) fn uncleared<T>(field: &str, value: MaybeUndefined<T>) -> Result<Opti
     }
 }
 
-/// What a change says of a field that can: `None`: nothing, `Some(None)`: clear it.
-pub(crate) fn clearable<T, U>(
+/// Changes a field that can be, as a change says; whether it says anything of it.
+pub(crate) fn change<T, U>(
+    field: &mut Option<U>,
     value: MaybeUndefined<T>,
     check: impl FnOnce(T) -> Result<U, ApiError>,
-) -> Result<Option<Option<U>>, ApiError> {
-    match value {
-        MaybeUndefined::Undefined => Ok(None),
-        MaybeUndefined::Null => Ok(Some(None)),
-        MaybeUndefined::Value(value) => Ok(Some(Some(check(value)?))),
-    }
+) -> Result<bool, ApiError> {
+    *field = match value {
+        MaybeUndefined::Undefined => return Ok(false),
+        MaybeUndefined::Null => None,
+        MaybeUndefined::Value(value) => Some(check(value)?),
+    };
+    Ok(true)
 }
 
 #[cfg(test)]

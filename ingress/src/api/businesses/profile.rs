@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::api::checked::{clearable, line, text, uncleared};
+use crate::api::checked::{change, line, text, uncleared};
 use crate::api::named::Named;
 use crate::error::ApiError;
 
@@ -231,34 +231,35 @@ impl UpdateBusinessRequest {
             business.name = line("name", &name, LONGEST_NAME)?;
             tell("name");
         }
-        if let Some(industry) = clearable(self.industry, Ok)? {
-            business.industry = industry.map(|industry| industry.0.name().to_owned());
+        let name = |industry: Named<Industry>| Ok(industry.0.name().to_owned());
+        if change(&mut business.industry, self.industry, name)? {
             tell("industry");
         }
         let check = |value: String| text("description", &value, LONGEST_DESCRIPTION);
-        if let Some(description) = clearable(self.description, check)? {
-            business.description = description;
+        if change(&mut business.description, self.description, check)? {
             tell("description");
         }
-        if let Some(team) = clearable(self.team, team)? {
-            business.team = Json(team.unwrap_or_default());
+        let mut people = None;
+        if change(&mut people, self.team, team)? {
+            business.team = Json(people.unwrap_or_default());
             tell("team");
         }
-        if let Some(finances) = clearable(self.finances, finances)? {
-            business.finances = Json(finances.unwrap_or_default());
+        let mut money = None;
+        if change(&mut money, self.finances, |said| finances(&said))? {
+            business.finances = Json(money.unwrap_or_default());
             tell("finances");
         }
-        if let Some(assets) = clearable(self.assets, assets)? {
-            business.assets = Json(assets.unwrap_or_default());
+        let mut owned = None;
+        if change(&mut owned, self.assets, assets)? {
+            business.assets = Json(owned.unwrap_or_default());
             tell("assets");
         }
         let check = |value: String| line("location", &value, LONGEST_LOCATION);
-        if let Some(location) = clearable(self.location, check)? {
-            business.location = location;
+        if change(&mut business.location, self.location, check)? {
             tell("location");
         }
         if let Some(currency) = uncleared("currency", self.currency)? {
-            business.currency = currency.0.code().to_owned();
+            currency.0.code().clone_into(&mut business.currency);
             tell("currency");
         }
         if let Some(time_zone) = uncleared("time_zone", self.time_zone)? {
@@ -305,7 +306,7 @@ fn assets(assets: Vec<AssetObject>) -> Result<Vec<Asset>, ApiError> {
     assets.collect()
 }
 
-fn finances(said: FinancesObject) -> Result<Finances, ApiError> {
+fn finances(said: &FinancesObject) -> Result<Finances, ApiError> {
     Ok(Finances {
         annual_revenue: amount("finances.annual_revenue", said.annual_revenue)?,
         monthly_revenue: amount("finances.monthly_revenue", said.monthly_revenue)?,

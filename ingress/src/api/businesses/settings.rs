@@ -88,6 +88,7 @@ impl BusinessSettings {
         profile::lock(&mut tx, business_id).await?;
         let mut settings = find(&mut tx, business_id).await?;
         let told = body.0.apply(&mut settings)?;
+        let acknowledged_otherwise = told.fields.contains(&"acknowledgement");
         if let Some(id) = told.character_id
             && !settings::may_use_character(&mut tx, business_id, id).await?
         {
@@ -95,8 +96,9 @@ impl BusinessSettings {
             return Err(ApiError::invalid("default_character_id", reason));
         }
         settings::update(&mut tx, business_id, &settings, now).await?;
-        if let Some(key) = &told.manychat_key {
-            connect_manychat(&context, &mut tx, business_id, key.as_ref()).await?;
+        if told.fields.contains(&"manychat_api_key") {
+            let key = told.manychat_key.as_ref();
+            connect_manychat(&context, &mut tx, business_id, key).await?;
         }
         let event = event(
             business_id,
@@ -108,8 +110,10 @@ impl BusinessSettings {
         let settings = find(&mut tx, business_id).await?;
         let secrets = access::list_webhook_secrets(&mut tx, business_id, now).await?;
         tx.commit().await?;
-        // How webhooks are acknowledged is remembered with their secrets.
-        context.access.forget(&context.dispatch).await;
+        if acknowledged_otherwise {
+            // Remembered with the webhook's secrets.
+            context.access.forget(&context.dispatch).await;
+        }
         Ok(Json(SettingsResponse::new(settings, secrets)?))
     }
 

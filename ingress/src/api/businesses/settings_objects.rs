@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::api::checked::{clearable, line, text as lines, uncleared};
+use crate::api::checked::{change, line, text as lines, uncleared};
 use crate::api::named::Named;
 use crate::error::ApiError;
 
@@ -135,8 +135,8 @@ pub(super) struct UpdateSettingsRequest {
 pub(super) struct Told {
     /// The names of the fields.
     pub(super) fields: Vec<&'static str>,
-    /// `Some(None)`: ManyChat is to be disconnected.
-    pub(super) manychat_key: Option<Option<SecretString>>,
+    /// Where `manychat_api_key` is told of; `None`: ManyChat is to be disconnected.
+    pub(super) manychat_key: Option<SecretString>,
     /// A character that was named.
     pub(super) character_id: Option<CharacterId>,
 }
@@ -175,13 +175,15 @@ impl UpdateSettingsRequest {
             told.fields.push("language");
         }
         let check = |value: String| lines("acknowledgement", &value, LONGEST_ACKNOWLEDGEMENT);
-        if let Some(acknowledgement) = clearable(self.acknowledgement, check)? {
-            settings.acknowledgement = acknowledgement;
+        if change(&mut settings.acknowledgement, self.acknowledgement, check)? {
             told.fields.push("acknowledgement");
         }
-        if let Some(id) = clearable(self.default_character_id, |id| Ok(CharacterId(id)))? {
-            settings.default_character_id = id;
-            told.character_id = id;
+        let (character, id) = (
+            &mut settings.default_character_id,
+            self.default_character_id,
+        );
+        if change(character, id, |id| Ok(CharacterId(id)))? {
+            told.character_id = *character;
             told.fields.push("default_character_id");
         }
         if let Some(policy) = uncleared("delivery_policy", self.delivery_policy)? {
@@ -192,16 +194,18 @@ impl UpdateSettingsRequest {
             settings.opt_out_words = opt_out_words(&words)?;
             told.fields.push("opt_out_words");
         }
-        if let Some(url) = clearable(self.outbound_webhook_url, outbound_url)? {
-            settings.outbound_webhook_url = url;
+        let url = &mut settings.outbound_webhook_url;
+        if change(url, self.outbound_webhook_url, |url| outbound_url(&url))? {
             told.fields.push("outbound_webhook_url");
         }
-        if let Some(hours) = clearable(self.business_hours, business_hours)? {
-            settings.business_hours = hours;
+        if change(
+            &mut settings.business_hours,
+            self.business_hours,
+            business_hours,
+        )? {
             told.fields.push("business_hours");
         }
-        if let Some(key) = clearable(self.manychat_api_key, manychat_key)? {
-            told.manychat_key = Some(key);
+        if change(&mut told.manychat_key, self.manychat_api_key, manychat_key)? {
             told.fields.push("manychat_api_key");
         }
         Ok(told)
@@ -228,12 +232,8 @@ fn opt_out_words(words: &[String]) -> Result<Vec<String>, ApiError> {
     Ok(kept)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the form that `clearable` takes"
-)]
-fn outbound_url(url: String) -> Result<String, ApiError> {
-    match OutboundUrl::new(&url) {
+fn outbound_url(url: &str) -> Result<String, ApiError> {
+    match OutboundUrl::new(url) {
         Ok(url) => Ok(url.as_str().to_owned()),
         Err(reason) => Err(ApiError::invalid("outbound_webhook_url", reason)),
     }
