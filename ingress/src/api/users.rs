@@ -124,10 +124,7 @@ struct ProfileRequest {
 
 impl ProfileRequest {
     fn check(self) -> Result<ProfileChange, ApiError> {
-        let name = self
-            .name
-            .map(|name| text::person_name(&name))
-            .transpose()?;
+        let name = self.name.map(|name| text::person_name(&name)).transpose()?;
         let avatar_url = match self.avatar_url {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(None),
