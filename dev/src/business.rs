@@ -1,13 +1,15 @@
-//! `relais business`: what an operator does until people can sign up.
+//! `relais business`: businesses of the operator's own.
 
 use std::io::Write;
 
 use clap::Subcommand;
-use common::database::{self, businesses};
+use common::database::businesses::settings;
+use common::database::{self, audit, data_keys};
 use common::domain::BusinessId;
 use common::secret::{self, Sealer};
 use common::{Clock, Config};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::seed;
@@ -23,6 +25,9 @@ pub enum Command {
         /// The language it answers in where nothing else says: `fr` or `en`.
         #[arg(long, default_value = "fr", value_parser = ["fr", "en"])]
         language: String,
+        /// What it may use: `free`, `premium`, `vip`.
+        #[arg(long, default_value = "vip")]
+        plan: String,
         /// The environment variable that holds its ManyChat API key.
         #[arg(long, value_name = "VARIABLE")]
         manychat_key_env: Option<String>,
@@ -45,17 +50,19 @@ pub enum Command {
 pub async fn run(command: Command, config: &Config) -> Result<(), String> {
     let told = |error: common::Error| error.to_string();
     let pool = database::connect_lazy(&config.stores.database_url, 1).map_err(told)?;
-    let sealer = Sealer::new(&config.secrets.master_key).map_err(told)?;
+    let sealer = Sealer::new(&config.secrets).map_err(told)?;
     let clock = Clock::default();
     match command {
         Command::Create {
             name,
             language,
+            plan,
             manychat_key_env,
         } => {
             let key = manychat_key_env.as_deref().map(from_env).transpose()?;
             let language = common::domain::Language::from_tag(&language).unwrap_or_default();
-            let made = seed::business(&pool, &clock, &sealer, &name, language, key.as_ref());
+            let key = key.as_ref();
+            let made = seed::business(&pool, &clock, &sealer, &name, language, &plan, key);
             let made = made.await.map_err(told)?;
             writeln!(
                 std::io::stdout(),
@@ -93,11 +100,21 @@ async fn connect(
     {
         return Err(format!("there is no business {business_id}"));
     }
-    let key_bytes = sealer.seal(key, &secret::manychat_key_place(business_id));
+    let place = secret::manychat_key_place(business_id);
     let connected = async {
+        let now = Clock::default().now();
         let mut tx = database::business(pool, business_id).await?;
-        businesses::set_manychat_key(&mut tx, business_id, &key_bytes, Clock::default().now())
-            .await?;
+        let key_bytes = data_keys::seal(&mut tx, sealer, business_id, key, &place, now).await?;
+        settings::set_manychat_key(&mut tx, business_id, Some(&key_bytes), now).await?;
+        let event = audit::Event {
+            business_id: Some(business_id),
+            actor: audit::Actor::Operator,
+            action: "settings.changed",
+            object_kind: "settings",
+            object_id: business_id.to_string(),
+            details: json!({ "fields": ["manychat_api_key"] }),
+        };
+        audit::record(&mut tx, &event, &audit::Origin::default(), now).await?;
         tx.commit().await?;
         Ok::<_, common::Error>(())
     };

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod business;
 pub mod chaos;
+pub mod keys;
 pub mod operate;
 pub mod seed;
 pub mod servers;

@@ -27,6 +27,9 @@ enum Command {
     /// Say who runs the platform, and who may sign in.
     #[command(subcommand)]
     User(dev::user::Command),
+    /// Change the master key, against the stores of the environment.
+    #[command(subcommand)]
+    Keys(dev::keys::Command),
     /// Look at jobs and queues, and steer them, against the stores of the environment or those of a `cargo run` here.
     #[command(flatten)]
     Operate(dev::operate::Command),
@@ -103,6 +106,7 @@ async fn serve(command: Command) -> Result<(), String> {
     match command {
         Command::Business(command) => dev::business::run(command, &config).await,
         Command::User(command) => dev::user::run(command, &config).await,
+        Command::Keys(command) => dev::keys::run(command, &config).await,
         Command::Ingress => ingress::run(config, shutdown)
             .await
             .map_err(|error| error.to_string()),

@@ -1,10 +1,10 @@
 //! A business to start with: what the demo shows and what tests act as.
 
-use common::database;
 use common::database::access::{self, NewApiKey};
-use common::database::businesses::{self, NewCharacter};
+use common::database::businesses::{self, NewCharacter, settings};
 use common::database::identity::memberships;
 use common::database::identity::users::{self, NewUser};
+use common::database::{self, data_keys};
 use common::domain::{BusinessId, CharacterId, EmailAddress, Language, MemberRole};
 use common::secret::{self, Password, PasswordHasher, Sealer};
 use common::{Clock, Error, Result};
@@ -26,19 +26,20 @@ pub struct Seeded {
     pub webhook_secret: SecretString,
 }
 
-/// Creates a business with a character, an API key and a webhook secret; with a key, ManyChat is connected.
+/// Creates a business with a character, an API key and a webhook secret; on `plan`; with a key, ManyChat is connected.
 pub async fn business(
     pool: &PgPool,
     clock: &Clock,
     sealer: &Sealer,
     name: &str,
     language: Language,
+    plan: &str,
     manychat_key: Option<&SecretString>,
 ) -> Result<Seeded> {
     let now = clock.now();
     let business_id = BusinessId::new();
     let mut tx = database::business(pool, business_id).await?;
-    businesses::insert(&mut tx, business_id, name, language, now).await?;
+    businesses::insert(&mut tx, business_id, name, language, plan, now).await?;
     let character = NewCharacter {
         id: CharacterId::new(),
         business_id: Some(business_id),
@@ -48,8 +49,9 @@ pub async fn business(
     };
     businesses::insert_default_character(&mut tx, &character, now).await?;
     if let Some(key) = manychat_key {
-        let key_bytes = sealer.seal(key, &secret::manychat_key_place(business_id));
-        businesses::set_manychat_key(&mut tx, business_id, &key_bytes, now).await?;
+        let place = secret::manychat_key_place(business_id);
+        let key_bytes = data_keys::seal(&mut tx, sealer, business_id, key, &place, now).await?;
+        settings::set_manychat_key(&mut tx, business_id, Some(&key_bytes), now).await?;
     }
     let key = NewApiKey {
         business_id,

@@ -39,10 +39,10 @@ use crate::stores;
 /// The key every test's ManyChat takes.
 const MANYCHAT_KEY: &str = "42:test";
 
-/// The master key of all tests.
 /// Signs the tests' access tokens.
 const JWT_SECRET: &str = "tests-sign-their-tokens-with-this-one";
 
+/// The master key of all tests.
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// How long anything that should happen may take: far longer than it does, on a machine busy with other tests.
@@ -181,7 +181,7 @@ impl Platform {
         let pool = database::connect_lazy(&config.stores.database_url, 5).unwrap();
         let owner = database::connect_lazy(&owner_url.into(), 3).unwrap();
         let mut platform = Self {
-            business: seed_business(&pool, &clock, "Café du Relais").await,
+            business: seed_business(&pool, &config, &clock, "Café du Relais").await,
             config,
             vars,
             clock,
@@ -267,7 +267,25 @@ impl Platform {
 
     /// Another business on the same platform.
     pub async fn another_business(&self, name: &str) -> Seeded {
-        seed_business(&self.pool, &self.clock, name).await
+        seed_business(&self.pool, &self.config, &self.clock, name).await
+    }
+
+    /// A request of whoever has `token`.
+    pub async fn send(
+        &self,
+        token: &SecretString,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Response {
+        let method = method.parse().unwrap();
+        let request = self.http.request(method, self.url(path));
+        let request = request.bearer_auth(token.expose_secret());
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        request.send().await.unwrap()
     }
 
     /// Stops the services and waits for them.
@@ -459,14 +477,15 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     }
 }
 
-async fn seed_business(pool: &PgPool, clock: &Clock, name: &str) -> Seeded {
-    let sealer = Sealer::new(&MASTER_KEY.into()).unwrap();
+async fn seed_business(pool: &PgPool, config: &Config, clock: &Clock, name: &str) -> Seeded {
+    let sealer = Sealer::new(&config.secrets).unwrap();
     seed::business(
         pool,
         clock,
         &sealer,
         name,
         Language::French,
+        "vip",
         Some(&MANYCHAT_KEY.into()),
     )
     .await

@@ -170,7 +170,7 @@ async fn seed_demo(
     let (business_id, api_key, webhook_secret) = if let Some(demo) = earlier {
         (demo.business_id, demo.api_key, demo.webhook_secret)
     } else {
-        let sealer = Sealer::new(&config.secrets.master_key)?;
+        let sealer = Sealer::new(&config.secrets)?;
         let key = SecretString::from(kept.manychat_key.clone());
         let seeded = seed::business(
             &pool,
@@ -178,6 +178,7 @@ async fn seed_demo(
             &sealer,
             "Café du Relais",
             Language::French,
+            "vip",
             Some(&key),
         )
         .await?;

@@ -5,6 +5,9 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long one who set out to ask again keeps others from it.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+
 /// Remembers answers for a while.
 pub(crate) struct Cache<K, V> {
     entries: Mutex<HashMap<K, Entry<V>>>,
@@ -56,7 +59,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
             return Known::Nothing;
         }
         let value = entry.value.clone();
-        let being_asked = now - entry.asked_at < Duration::from_secs(1);
+        let being_asked = now - entry.asked_at < ASKED_EVERY;
         if now - entry.learnt_at <= self.fresh || being_asked {
             return Known::Fresh(value);
         }
@@ -98,13 +101,15 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         self.lock().clear();
     }
 
-    /// Has everything asked again, and taken as it is where nobody answers.
+    /// Has everything asked again by the next who wants it, and taken as it is where nobody answers.
     pub(crate) fn make_stale(&self) {
         let now = Instant::now();
+        let before = |age| now.checked_sub(age).unwrap_or(now);
         for entry in self.lock().values_mut() {
             entry.learnt_at = entry
                 .learnt_at
-                .min(now.checked_sub(self.fresh).unwrap_or(now));
+                .min(before(self.fresh + Duration::from_millis(1)));
+            entry.asked_at = entry.asked_at.min(before(ASKED_EVERY));
         }
     }
 
@@ -126,6 +131,14 @@ mod tests {
 
         assert_eq!(cache.get(&1), Known::Stale("one"));
         assert_eq!(cache.get(&1), Known::Fresh("one"));
+    }
+
+    #[test]
+    fn what_was_learnt_a_moment_ago_can_be_made_stale() {
+        let cache = Cache::new(10, Duration::from_mins(1), Duration::from_hours(1));
+        cache.insert(1, "one");
+        cache.make_stale();
+        assert_eq!(cache.get(&1), Known::Stale("one"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use common::providers::object_store::{self, ObjectStore};
 use common::providers::oidc::Issuers;
 use common::queue::Dispatch;
 use common::queue::replies::Replies;
+use common::secret::Sealer;
 use common::secret::{DerivationKey, PasswordHasher, Purpose};
 use common::{Clock, Config, database, redis};
 use sqlx::PgPool;
@@ -47,6 +48,8 @@ pub struct Context {
     pub issuers: Issuers,
     /// Sends one-time codes; `None`: nobody does.
     pub codes: Option<Arc<dyn CodeSender>>,
+    /// Seals businesses' secrets.
+    pub sealer: Sealer,
     /// Room for uploads.
     pub uploads: Semaphore,
     /// Cancelled when the service is to stop.
@@ -86,6 +89,7 @@ impl Context {
         let codes = codes::connect(identity, &config.objects.data_dir);
         let access_tokens = AccessTokens::new(&identity.jwt_secret, identity.access_token_lifetime);
         let issuers = Issuers::new(identity, open_id::callback_url(&config));
+        let sealer = Sealer::new(&config.secrets).map_err(|error| error.to_string())?;
         Ok(Arc::new(Self {
             pool,
             dispatch,
@@ -99,6 +103,7 @@ impl Context {
             passwords: PasswordHasher::start(),
             issuers,
             codes,
+            sealer,
             uploads: Semaphore::new(UPLOADS),
             stopping,
             config,

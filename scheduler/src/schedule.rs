@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::database;
 use common::domain::JobId;
 use common::faults::{self, Mutant};
-use common::queue::jobs::{FitVectorIndexes, Probe, PurgeJobs, PurgeSignIns};
+use common::queue::jobs::{EraseBusinesses, FitVectorIndexes, Probe, PurgeJobs, PurgeSignIns};
 use common::queue::{self, Job, NewJob};
 
 use crate::Context;
@@ -22,7 +22,7 @@ pub struct Schedule {
 }
 
 /// Everything that is due by the clock.
-pub const SCHEDULES: [Schedule; 3] = [
+pub const SCHEDULES: [Schedule; 4] = [
     Schedule {
         name: "purge_jobs",
         every: TimeDelta::hours(1),
@@ -37,6 +37,11 @@ pub const SCHEDULES: [Schedule; 3] = [
         name: "purge_sign_ins",
         every: TimeDelta::hours(1),
         job: || new(&PurgeSignIns {}),
+    },
+    Schedule {
+        name: "erase_businesses",
+        every: TimeDelta::hours(1),
+        job: || new(&EraseBusinesses {}),
     },
 ];
 

@@ -86,7 +86,7 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
         retriever: Retriever::new(models::embedder(&config.models)),
         extractor,
         objects: object_store::connect(&config.objects)?,
-        sealer: Sealer::new(&config.secrets.master_key)?,
+        sealer: Sealer::new(&config.secrets)?,
         manychat: ManyChat::new(config.manychat_base_url.clone(), config.manychat_timeout),
         mailer: mail::connect(&config.identity.mail, &config.objects.data_dir)?,
         email_proofs_key: DerivationKey::new(secret, Purpose::EmailProofs),

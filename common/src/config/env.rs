@@ -89,13 +89,25 @@ impl Env {
     pub(super) fn master_key(&mut self) -> SecretString {
         let key = self.required_secret("RELAIS_MASTER_KEY");
         let text = key.expose_secret();
-        if !text.is_empty()
-            && (text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
+        if !text.is_empty() && !is_master_key(text) {
             self.problem("RELAIS_MASTER_KEY must be 64 hexadecimal digits (32 bytes): `openssl rand -hex 32` makes one");
         }
         key
     }
+
+    pub(super) fn previous_master_keys(&mut self) -> Vec<SecretString> {
+        let keys = self.list("RELAIS_PREVIOUS_MASTER_KEYS");
+        if !keys.iter().all(|key| is_master_key(key)) {
+            self.problem(
+                "RELAIS_PREVIOUS_MASTER_KEYS must be keys of 64 hexadecimal digits, separated by commas",
+            );
+        }
+        keys.into_iter().map(SecretString::from).collect()
+    }
+}
+
+fn is_master_key(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn short_type_name<T>() -> &'static str {

@@ -65,8 +65,10 @@ pub struct StoresConfig {
 /// Keys that protect what is stored.
 #[derive(Clone, Debug)]
 pub struct SecretsConfig {
-    /// `RELAIS_MASTER_KEY`: 32 bytes in hex; seals secrets at rest.
+    /// `RELAIS_MASTER_KEY`: 32 bytes in hex; wraps the keys that seal secrets at rest.
     pub master_key: SecretString,
+    /// `RELAIS_PREVIOUS_MASTER_KEYS`: opens what was wrapped before; `relais keys rotate` makes them needless.
+    pub previous_master_keys: Vec<SecretString>,
 }
 
 /// How much of everything. What asks a model is limited by the plan as well.
@@ -164,6 +166,7 @@ impl Config {
             },
             secrets: SecretsConfig {
                 master_key: env.master_key(),
+                previous_master_keys: env.previous_master_keys(),
             },
             limits: LimitsConfig::read(&mut env),
             identity: IdentityConfig::read(&mut env),

@@ -47,14 +47,14 @@ pub fn parse_api_key(key: &str) -> Option<(ApiKeyId, &str)> {
     Some((ApiKeyId(Uuid::try_parse(id).ok()?), secret))
 }
 
-/// Finds a valid API key, of any business. As the platform.
+/// Finds an API key that is not revoked, of any business but those being deleted. As the platform.
 pub async fn find_api_key(conn: &mut PgConnection, id: ApiKeyId) -> Result<Option<ApiKey>> {
     let key = sqlx::query_as!(
         ApiKey,
         r#"
         SELECT api_keys.id AS "id: _", business_id AS "business_id: _", secret_hash, scopes, expires_at, requests_per_minute, last_used_at
         FROM api_keys JOIN businesses ON businesses.id = business_id JOIN plans ON plans.name = businesses.plan
-        WHERE api_keys.id = $1 AND revoked_at IS NULL
+        WHERE api_keys.id = $1 AND revoked_at IS NULL AND deletion_requested_at IS NULL
         "#,
         id as _,
     )
@@ -155,6 +155,7 @@ pub async fn find_webhook_access(
         SELECT webhook_secrets.expires_at, acknowledgement, business_settings.business_id IS NOT NULL AS "is_set!"
         FROM webhook_secrets LEFT JOIN business_settings ON business_settings.business_id = webhook_secrets.business_id
         WHERE webhook_secrets.business_id = $1 AND secret_hash = $2 AND (expires_at IS NULL OR expires_at > $3)
+          AND NOT EXISTS (SELECT FROM businesses WHERE id = $1 AND deletion_requested_at IS NOT NULL)
         "#,
         business_id as _,
         secret_hash,
@@ -194,6 +195,58 @@ pub async fn create_webhook_secret(
     .execute(conn)
     .await?;
     Ok(secret.into())
+}
+
+/// Makes the business's webhook secret one that ends at `expires_at`, and drops the one before it: at most two work at a time.
+pub async fn expire_webhook_secret(
+    conn: &mut PgConnection,
+    business_id: BusinessId,
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM webhook_secrets WHERE business_id = $1 AND expires_at IS NOT NULL",
+        business_id as _,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE webhook_secrets SET expires_at = $2 WHERE business_id = $1",
+        business_id as _,
+        expires_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A webhook secret, without what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebhookSecret {
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it stops working; `None`: it is the current one.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The business's webhook secrets that work, the current one first.
+pub async fn list_webhook_secrets(
+    conn: &mut PgConnection,
+    business_id: BusinessId,
+    now: DateTime<Utc>,
+) -> Result<Vec<WebhookSecret>> {
+    let secrets = sqlx::query_as!(
+        WebhookSecret,
+        r#"
+        SELECT created_at, expires_at FROM webhook_secrets
+        WHERE business_id = $1 AND (expires_at IS NULL OR expires_at > $2)
+        ORDER BY expires_at NULLS FIRST
+        "#,
+        business_id as _,
+        now,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(secrets)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! All SQL. One module a table group; functions on a connection, the caller owns the transaction.
 
 pub mod access;
+pub mod api_keys;
 pub mod audit;
 pub mod businesses;
 pub mod chunks;
 pub mod conversation;
+pub mod data_keys;
 pub mod documents;
 pub mod history;
 pub mod identity;

@@ -41,6 +41,8 @@ id! {
     EmailProofId;
     /// A code sent to a phone.
     PhoneCodeId;
+    /// The key a business's secrets are sealed with.
+    DataKeyId;
     /// One line of the audit log.
     AuditEventId;
     /// An API key: the part that is not secret.

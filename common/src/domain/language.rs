@@ -15,6 +15,9 @@ pub enum Language {
 }
 
 impl Language {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::French, Self::English];
+
     /// Its ISO 639-1 code.
     pub fn code(self) -> &'static str {
         match self {

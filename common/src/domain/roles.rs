@@ -148,8 +148,12 @@ permissions! {
     ReadBusiness = "business:read", MEMBER, Delegable;
     /// Change the business and its stage.
     WriteBusiness = "business:write", ADMIN, Delegable;
-    /// Delete the business, and keep it after all.
+    /// Delete the business.
     DeleteBusiness = "business:delete", OWNER, InPerson;
+    /// Keep the business after all, while it is being deleted: the one thing that works then.
+    RestoreBusiness = "business:restore", OWNER, InPerson;
+    /// Leave the business.
+    LeaveBusiness = "business:leave", MEMBER, InPerson;
     /// See who is a member.
     ReadMembers = "members:read", MEMBER, Delegable;
     /// Invite, change and remove members.
@@ -220,6 +224,14 @@ impl Scopes {
                 .filter_map(|name| Permission::of_name(name))
                 .collect(),
         )
+    }
+
+    /// Every permission they hold.
+    pub fn permissions(&self) -> impl Iterator<Item = Permission> {
+        Permission::ALL
+            .iter()
+            .copied()
+            .filter(|permission| self.hold(*permission))
     }
 
     /// Whether they hold `permission`.

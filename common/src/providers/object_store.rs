@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 pub use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::buffered::BufWriter;
@@ -176,6 +176,17 @@ pub async fn delete(store: &dyn ObjectStore, key: &str) -> Result<(), ProviderEr
         }
     })
     .await
+}
+
+/// Deletes every object below the folder `prefix`; answers how many there were.
+pub async fn delete_below(store: &dyn ObjectStore, prefix: &str) -> Result<u64, ProviderError> {
+    let mut objects = store.list(Some(&parse(prefix)?));
+    let mut deleted = 0;
+    while let Some(object) = bounded(objects.next().map(Option::transpose)).await? {
+        bounded(store.delete(&object.location)).await?;
+        deleted += 1;
+    }
+    Ok(deleted)
 }
 
 /// Whether the store answers.

@@ -223,6 +223,19 @@ impl Job for PurgeSignIns {
     }
 }
 
+/// Businesses whose deletion was asked for are erased once the time to restore them is over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EraseBusinesses {}
+
+impl Job for EraseBusinesses {
+    const KIND: &'static str = "erase_businesses";
+    const QUEUE: QueueName = QueueName::Maintenance;
+
+    fn business_id(&self) -> Option<BusinessId> {
+        None
+    }
+}
+
 /// A letter to be sent by mail. What it says, and the secret of its link, is made of the row when it is sent.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(untagged)]

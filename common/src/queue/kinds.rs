@@ -1,8 +1,8 @@
 //! The kinds of job this version knows, as data: for those who look at rows and do no work.
 
 use super::jobs::{
-    AnswerQuestion, DeleteObject, DeliverMessage, FitVectorIndexes, IngestDocument, Probe,
-    PurgeJobs, PurgeSignIns, ReceiveMessage, SendMail, TakeTurn,
+    AnswerQuestion, DeleteObject, DeliverMessage, EraseBusinesses, FitVectorIndexes,
+    IngestDocument, Probe, PurgeJobs, PurgeSignIns, ReceiveMessage, SendMail, TakeTurn,
 };
 use super::{Job, QueueName};
 
@@ -28,7 +28,7 @@ impl Kind {
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     Kind::of::<ReceiveMessage>(),
     Kind::of::<TakeTurn>(),
     Kind::of::<DeliverMessage>(),
@@ -39,6 +39,7 @@ pub const KINDS: [Kind; 11] = [
     Kind::of::<FitVectorIndexes>(),
     Kind::of::<SendMail>(),
     Kind::of::<PurgeSignIns>(),
+    Kind::of::<EraseBusinesses>(),
     Kind::of::<Probe>(),
 ];
 

@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use uuid::Uuid;
 
+use super::cipher::Cipher;
 use super::{from_hex, to_hex};
 
 /// What a [`DerivationKey`] is for. Each purpose has a key of its own, so that no token passes for another.
@@ -61,6 +62,17 @@ impl DerivationKey {
     /// HMAC-SHA-256 of `parts`, each with its length in front: `["ab", "c"]` is not `["a", "bc"]`.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
         tag(&self.0, parts)
+    }
+
+    /// Seals `text` for `place`, for somebody else to keep.
+    pub fn seal(&self, text: &str, place: &str) -> Vec<u8> {
+        Cipher::new(self.0).seal(text.as_bytes(), place)
+    }
+
+    /// What [`Self::seal`] sealed for the same place; `None`: it was not sealed with this key, or there.
+    pub fn open(&self, sealed: &[u8], place: &str) -> Option<SecretString> {
+        let opened = Cipher::new(self.0).open(sealed, place).ok()?;
+        String::from_utf8(opened).ok().map(SecretString::from)
     }
 
     /// The secret token that stands for the row `id`: `<id>_<tag>`, in hex.

@@ -175,7 +175,7 @@ pub(super) async fn businesses(
         let id = BusinessId::new();
         let mut tx = database::business_relaxed(&platform.pool, id).await?;
         let (name, now) = (format!("Business {number}"), platform.clock.now());
-        database::businesses::insert(&mut tx, id, &name, Language::French, now).await?;
+        database::businesses::insert(&mut tx, id, &name, Language::French, "vip", now).await?;
         tx.commit().await?;
         ids.push(id);
     }

@@ -29,10 +29,10 @@ pub struct TestUser {
 }
 
 impl Platform {
-    /// A new user, `<name>@example.org`, as a sign-up makes one, and signed in.
+    /// A new user as a sign-up makes one, signed in: `<name>@example.org`, or `<name>-2@…` where there is that one already.
     pub async fn user(&self, name: &str) -> TestUser {
         let now = self.clock.now();
-        let email = format!("{}@example.org", name.to_lowercase());
+        let email = self.free_email(&name.to_lowercase()).await;
         let new = NewUser {
             email: Some(email.clone()),
             email_is_verified: true,
@@ -70,6 +70,20 @@ impl Platform {
             session_id,
             access_token: tokens.issue(&subject, day, now).unwrap(),
             business_id: user.default_business_id.unwrap(),
+        }
+    }
+
+    async fn free_email(&self, name: &str) -> String {
+        let taken =
+            "SELECT count(*) FROM users WHERE email LIKE $1 || '@%' OR email LIKE $1 || '-%'";
+        let taken: i64 = sqlx::query_scalar(taken)
+            .bind(name)
+            .fetch_one(&self.owner)
+            .await
+            .unwrap();
+        match taken {
+            0 => format!("{name}@example.org"),
+            more => format!("{name}-{}@example.org", more + 1),
         }
     }
 

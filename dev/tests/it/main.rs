@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
 
+mod access;
 mod api;
+mod api_keys;
 mod bad_input;
+mod businesses;
+mod contract;
 mod conversation;
 mod documents;
 mod faults;
 mod limits;
+mod members;
 mod metrics;
 mod models;
 mod newcomer;
@@ -16,6 +21,7 @@ mod operations;
 mod pool;
 mod questions;
 mod queue;
+mod settings;
 mod sign_in;
 mod sign_in_codes;
 mod sign_in_mail;

@@ -2,12 +2,10 @@
 //! so that a new table or route cannot be forgotten.
 
 use common::database::access::NewApiKey;
-use common::database::identity::memberships;
-use common::database::identity::users::{self, NewUser};
-use common::database::{self, access, audit, vector_index};
-use common::domain::{BusinessId, Language, MemberRole, Permission};
+use common::database::{self, access, vector_index};
+use common::domain::BusinessId;
 use dev::seed::Seeded;
-use dev::testing::{PATIENCE, Platform, eventually};
+use dev::testing::{PATIENCE, Platform, TestUser, eventually};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -15,6 +13,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::bad_input::refused;
+use crate::businesses::{ask, join};
+use crate::contract::{Operation, operations};
 
 /// The same person to both businesses.
 const SUBSCRIBER: u64 = 4_242;
@@ -35,13 +35,16 @@ const USER_TABLES: [&str; 6] = [
 /// A business that has used everything, and what it has.
 struct Tenant {
     seeded: Seeded,
+    /// Who owns it, signed in, with it as their default.
+    owner: TestUser,
     /// A word only its own documents and messages have.
     word: &'static str,
     document: String,
     job: String,
     contact: String,
     chat: String,
-    member: String,
+    api_key: String,
+    invitation: String,
 }
 
 impl Tenant {
@@ -50,14 +53,19 @@ impl Tenant {
     }
 
     /// Something of its own, by the part of a path in front of the id.
-    fn id_of(&self, resource: &str) -> &str {
-        match resource {
+    fn id_of(&self, resource: &str) -> String {
+        let id = match resource {
+            "businesses" => return self.business_id().to_string(),
+            "members" => return self.owner.id.to_string(),
             "documents" => &self.document,
             "jobs" => &self.job,
             "contacts" => &self.contact,
             "chats" => &self.chat,
+            "api-keys" => &self.api_key,
+            "invitations" => &self.invitation,
             _ => panic!("there is nothing to try `{resource}/{{id}}` with: add it here"),
-        }
+        };
+        id.clone()
     }
 
     /// The same by the name of a parameter.
@@ -66,8 +74,8 @@ impl Tenant {
             "contact_id" => self.contact.clone(),
             "chat_id" => self.chat.clone(),
             "external_id" => SUBSCRIBER.to_string(),
-            "actor_id" => self.member.clone(),
-            "object_id" => self.word.to_owned(),
+            "actor_id" => self.owner.id.to_string(),
+            "object_id" => self.api_key.clone(),
             _ => panic!("there is nothing to try `?{name}=` with: add it here"),
         }
     }
@@ -84,6 +92,16 @@ impl Tenant {
         let response = platform.get_as(&self.seeded, path).await;
         assert_eq!(response.status(), 200, "GET {path}");
         response.json().await.unwrap()
+    }
+
+    /// `GET path` of an operation as somebody it is for: a user, or a machine.
+    async fn list(&self, platform: &Platform, list: &Operation, path: &str) -> Value {
+        let token = if list.description["x-access"] == "signed-in" {
+            &self.owner.access_token
+        } else {
+            &self.seeded.api_key
+        };
+        ask(platform, token, ("GET", path), None, 200).await
     }
 
     async fn post(&self, platform: &Platform, path: &str, body: &Value) -> Response {
@@ -140,63 +158,55 @@ async fn tenant(platform: &Platform, seeded: Seeded, word: &'static str) -> Tena
     })
     .await;
     let (contacts, chats) = (list("/api/v1/contacts").await, list("/api/v1/chats").await);
+    let (owner, api_key, invitation) = owned(platform, &seeded, word).await;
 
     let model: String = sqlx::query_scalar("SELECT min(model) FROM chunk_embeddings")
         .fetch_one(&platform.owner)
         .await
         .unwrap();
-    let member = people(platform, seeded.business_id, word).await;
     vector_index::ensure(&platform.pool, seeded.business_id, &model)
         .await
         .unwrap();
     Tenant {
-        member,
         document: document.to_owned(),
         job: job.to_owned(),
         contact: contacts[0]["id"].as_str().unwrap().to_owned(),
         chat: chats[0]["id"].as_str().unwrap().to_owned(),
+        api_key,
+        invitation,
+        owner,
         seeded,
         word,
     }
 }
 
-/// A member, somebody who is to become one, and what they did.
-async fn people(platform: &Platform, business_id: BusinessId, word: &str) -> String {
-    let now = platform.clock.now();
-    let new = NewUser {
-        email: Some(format!("{word}@example.org")),
-        email_is_verified: true,
-        phone: None,
-        password_hash: None,
-        name: word.to_owned(),
-        avatar_url: None,
-        language: Language::English,
-    };
-    let mut tx = database::platform(&platform.pool).await.unwrap();
-    let user = users::sign_up(&mut tx, &new, now).await.unwrap();
-    memberships::insert(&mut tx, business_id, user.id, MemberRole::Admin, now)
-        .await
-        .unwrap();
-    let event = audit::Event {
-        business_id: Some(business_id),
-        actor: audit::Actor::User(user.id, None),
-        action: "mascot.seen",
-        object_kind: "mascot",
-        object_id: word.to_owned(),
-        details: json!({}),
-    };
-    audit::record(&mut tx, &event, &audit::Origin::default(), now)
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    let invite = "INSERT INTO invitations (id, business_id, email, role, created_at, expires_at)
-                  VALUES (gen_random_uuid(), $1, 'invited@example.org', 'member', now(), now() + interval '7 days')";
-    let invited = sqlx::query(invite)
-        .bind(business_id)
+/// An owner for a business, and what only a person makes: an API key, an invitation.
+async fn owned(platform: &Platform, seeded: &Seeded, word: &str) -> (TestUser, String, String) {
+    let owner = platform.user(word).await;
+    let path = format!("/api/v1/businesses/{}", seeded.business_id);
+    join(platform, &path, &owner, "owner").await;
+    sqlx::query("UPDATE users SET default_business_id = $1 WHERE id = $2")
+        .bind(seeded.business_id.0)
+        .bind(owner.id.0)
         .execute(&platform.owner)
+        .await
+        .unwrap();
+    let make = async |path: &str, body: Value| {
+        let made = ask(
+            platform,
+            &owner.access_token,
+            ("POST", path),
+            Some(body),
+            201,
+        )
         .await;
-    invited.unwrap();
-    user.id.to_string()
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let key = json!({ "name": "n8n", "scopes": ["*"] });
+    let invitation = json!({ "email": format!("{}@example.org", owner.id), "role": "member" });
+    let api_key = make("/api/v1/api-keys", key).await;
+    let invitation = make(&format!("{path}/members"), invitation).await;
+    (owner, api_key, invitation)
 }
 
 /// A table whose rows belong to businesses, and the column that says to which.
@@ -698,74 +708,6 @@ async fn the_services_role_has_no_way_around() {
     platform.stop().await;
 }
 
-/// An operation of the API, as it describes itself.
-struct Operation {
-    path: String,
-    method: Method,
-    description: Value,
-}
-
-impl Operation {
-    /// Its parameters in the path or the query.
-    fn parameters(&self, place: &str) -> Vec<&str> {
-        let parameters = self.description["parameters"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        parameters
-            .iter()
-            .filter(|parameter| parameter["in"] == place)
-            .map(|parameter| parameter["name"].as_str().unwrap())
-            .collect()
-    }
-
-    /// Whether an API key with every scope may call it. The others are tried in `access`.
-    fn takes_api_key(&self) -> bool {
-        let access = self.description["x-access"].as_str().unwrap_or_default();
-        Permission::of_name(access).is_some_and(Permission::suits_api_keys)
-    }
-
-    fn is_public(&self) -> bool {
-        self.description["x-access"] == "public"
-    }
-
-    /// Its path with each id as `id` says from the resource it belongs to.
-    fn path_with(&self, id: impl Fn(&str) -> String) -> String {
-        let mut resource = "";
-        let parts: Vec<String> = self
-            .path
-            .split('/')
-            .map(|part| {
-                let filled = if part.starts_with('{') {
-                    id(resource)
-                } else {
-                    part.to_owned()
-                };
-                resource = part;
-                filled
-            })
-            .collect();
-        format!("/api/v1{}", parts.join("/").trim_end_matches('/'))
-    }
-}
-
-async fn operations(platform: &Platform) -> Vec<Operation> {
-    let document = platform.get_json("/api/v1/openapi.json").await;
-    let paths = document["paths"].as_object().unwrap().iter();
-    let operations = paths.flat_map(|(path, methods)| {
-        methods
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(move |(method, description)| Operation {
-                path: path.clone(),
-                method: method.to_uppercase().parse().unwrap(),
-                description: description.clone(),
-            })
-    });
-    operations.collect()
-}
-
 /// Headers that differ from answer to answer, whatever was asked.
 const CHANGING_HEADERS: [&str; 4] = [
     "x-request-id",
@@ -801,19 +743,30 @@ async fn what_is_another_s_answers_exactly_as_what_is_nowhere() {
         .filter(|operation| operation.takes_api_key() && !operation.parameters("path").is_empty())
     {
         let case = format!("{} {}", operation.method, operation.path);
-        assert!(
-            operation.description["requestBody"].is_null(),
-            "{case}: there is no body to try it with: add it here"
-        );
-        let theirs = operation.path_with(|resource| first.id_of(resource).to_owned());
+        let body = operation.body(&case);
+        let theirs = operation.path_with(|resource| first.id_of(resource));
         let nowhere = operation.path_with(|_| Uuid::now_v7().to_string());
+        // Their member, in one's own business.
+        let own = |resource: &str, id: String| match resource {
+            "businesses" => second.business_id().to_string(),
+            _ => id,
+        };
+        let within = [
+            operation.path_with(|resource| own(resource, first.id_of(resource))),
+            operation.path_with(|resource| own(resource, Uuid::now_v7().to_string())),
+        ];
         let send = async |path: &str| {
-            let request = second.request(&platform, operation.method.clone(), path);
-            told(request.send().await.unwrap()).await
+            // The owner may do everything a caller can.
+            let (token, method) = (&second.owner.access_token, operation.method.as_str());
+            told(platform.send(token, method, path, body.as_ref()).await).await
         };
         let (another, unknown) = (send(&theirs).await, send(&nowhere).await);
         assert_eq!(another.0, 404, "{case}");
         assert_eq!(another, unknown, "{case}");
+        if operation.parameters("path").len() > 1 {
+            let (another, unknown) = (send(&within[0]).await, send(&within[1]).await);
+            assert_eq!((another.0, &another), (404, &unknown), "{case}");
+        }
         if operation.method == Method::GET {
             // Whose it is sees it, and still does.
             first.get(&platform, &theirs).await;
@@ -871,13 +824,13 @@ async fn no_list_search_or_answer_shows_what_is_another_s() {
     });
     for list in lists {
         let path = list.path_with(|_| unreachable!("no ids"));
-        let theirs = first.get(&platform, &path).await;
+        let theirs = first.list(&platform, list, &path).await;
         assert!(
             !theirs["data"].as_array().unwrap().is_empty(),
             "{path}: use it in `tenant`, or this proves nothing"
         );
         forbidden.extend(ids(&theirs));
-        let mine = second.get(&platform, &path).await;
+        let mine = second.list(&platform, list, &path).await;
         assert!(!mine["data"].as_array().unwrap().is_empty(), "{path}");
         seen.push((path.clone(), mine));
         for name in list
@@ -900,7 +853,7 @@ async fn no_list_search_or_answer_shows_what_is_another_s() {
             .unwrap()
             .simple();
         let path = format!("{path}?cursor={cursor}");
-        seen.push((path.clone(), second.get(&platform, &path).await));
+        seen.push((path.clone(), second.list(&platform, list, &path).await));
     }
     assert!(seen.len() >= 12, "{}", seen.len());
     for path in ["query", "search"] {

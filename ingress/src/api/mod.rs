@@ -1,14 +1,18 @@
 //! The API: one module a resource.
 
+mod api_keys;
 mod audit;
 pub(crate) mod auth;
+mod businesses;
 mod characters;
 mod chats;
+mod checked;
 mod contacts;
 mod documents;
 mod impersonation;
 mod jobs;
 mod messages;
+mod named;
 mod page;
 mod questions;
 mod text;
@@ -34,6 +38,10 @@ pub(crate) enum Tag {
     Questions,
     /// Conversations and those who take part.
     Conversations,
+    /// Businesses, who is in them, how they are set up.
+    Businesses,
+    /// Machines that act for a business.
+    ApiKeys,
     /// Work for later, and what became of it.
     Jobs,
     /// Who signs in.
@@ -67,6 +75,13 @@ pub(crate) fn service() -> OpenApiService<impl OpenApi, ()> {
             messages::Messages,
             contacts::Contacts,
             characters::Characters,
+        ),
+        (
+            businesses::Businesses,
+            businesses::Members,
+            businesses::Invitations,
+            businesses::BusinessSettings,
+            api_keys::ApiKeys,
         ),
         jobs::Jobs,
         (users::Users, impersonation::Impersonations, audit::AuditLog),

@@ -1,5 +1,7 @@
 //! Lists by cursor.
 
+use std::convert::Infallible;
+
 use poem_openapi::Object;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use uuid::Uuid;
@@ -80,9 +82,24 @@ impl<P: Position> PageRequest<P> {
     }
 
     /// The page of `rows`; `position` tells where one stands.
-    pub(crate) fn page<R, T>(self, mut rows: Vec<R>, position: impl Fn(&R) -> P) -> Page<T>
+    pub(crate) fn page<R, T>(self, rows: Vec<R>, position: impl Fn(&R) -> P) -> Page<T>
     where
         T: Type + ParseFromJSON + ToJSON + Send + Sync + From<R>,
+    {
+        let make = |row| Ok::<_, Infallible>(T::from(row));
+        let Ok(page) = self.try_page(rows, position, make);
+        page
+    }
+
+    /// The same where a row may not read as what is shown.
+    pub(crate) fn try_page<R, T, E>(
+        self,
+        mut rows: Vec<R>,
+        position: impl Fn(&R) -> P,
+        make: impl FnMut(R) -> Result<T, E>,
+    ) -> Result<Page<T>, E>
+    where
+        T: Type + ParseFromJSON + ToJSON + Send + Sync,
     {
         let limit = self.limit as usize;
         let more = rows.len() > limit;
@@ -91,10 +108,10 @@ impl<P: Position> PageRequest<P> {
             .last()
             .filter(|_| more)
             .map(|row| position(row).encode());
-        Page {
-            data: rows.into_iter().map(T::from).collect(),
+        Ok(Page {
+            data: rows.into_iter().map(make).collect::<Result<_, E>>()?,
             next_cursor,
-        }
+        })
     }
 }
 

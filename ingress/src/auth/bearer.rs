@@ -7,7 +7,7 @@ use common::database::audit;
 use common::database::identity::memberships::{self, Membership};
 use common::database::identity::sessions::{self, Holder};
 use common::domain::roles::Scopes;
-use common::domain::{ApiKeyId, BusinessId, Permission, Role, SessionId, UserId};
+use common::domain::{ApiKeyId, BusinessId, MemberRole, Permission, Role, SessionId, UserId};
 use common::{database, secret};
 use poem::Request;
 use poem::http::header;
@@ -170,51 +170,65 @@ async fn holder_of(context: &Context, id: SessionId) -> Result<Holder, ApiError>
     holder.ok_or_else(ApiError::unauthorized)
 }
 
-/// The business the request acts for, if its caller holds `permission` there.
+/// What a caller is in the business a request acts for.
+pub(super) struct Standing {
+    pub(super) business_id: BusinessId,
+    /// `None`: an API key.
+    pub(super) role: Option<MemberRole>,
+}
+
+/// The business the request acts for, if its caller holds `permission` there: the one its path `named`, else as [`super`] says.
 pub(super) async fn authorize_in_business(
     request: &Request,
     identity: &Identity,
     permission: Permission,
-) -> Result<BusinessId, ApiError> {
+    named: Option<BusinessId>,
+) -> Result<Standing, ApiError> {
     let context = context(request);
-    let asked_for = match request.header("X-Business-Id") {
-        Some(id) => Some(BusinessId(
-            Uuid::try_parse(id).map_err(|_| ApiError::not_found("business"))?,
-        )),
+    let nowhere = || ApiError::not_found("business");
+    let header = match request.header("X-Business-Id") {
+        Some(id) => Some(BusinessId(Uuid::try_parse(id).map_err(|_| nowhere())?)),
         None => None,
     };
-    let (business_id, requests_per_minute, allowed) = match identity {
+    if named.is_some() && header.is_some() && named != header {
+        return Err(nowhere());
+    }
+    let asked_for = named.or(header);
+    let (standing, requests_per_minute, allowed) = match identity {
         Identity::ApiKey(key) => {
             if asked_for.is_some_and(|asked_for| asked_for != key.business_id) {
-                return Err(ApiError::not_found("business"));
+                return Err(nowhere());
             }
-            (
-                key.business_id,
-                key.requests_per_minute,
-                Scopes::of_names(&key.scopes).hold(permission),
-            )
+            let standing = Standing {
+                business_id: key.business_id,
+                role: None,
+            };
+            let allowed = Scopes::of_names(&key.scopes).hold(permission);
+            (standing, key.requests_per_minute, allowed)
         }
         Identity::User { holder, .. } => {
             let membership = membership_of(context, holder.user_id, asked_for).await?;
+            if membership.is_being_deleted && permission != Permission::RestoreBusiness {
+                return Err(nowhere());
+            }
             let in_person = holder.impersonator_id.is_none() || permission.suits_impersonation();
-            (
-                membership.business_id,
-                membership.requests_per_minute,
-                in_person && membership.role.holds(permission),
-            )
+            let standing = Standing {
+                business_id: membership.business_id,
+                role: Some(membership.role),
+            };
+            let allowed = in_person && membership.role.holds(permission);
+            (standing, membership.requests_per_minute, allowed)
         }
     };
-    Span::current().record("business.id", tracing::field::display(business_id));
-    let mut asks = vec![context.limits.business(business_id)];
+    Span::current().record("business.id", tracing::field::display(standing.business_id));
+    let mut asks = vec![context.limits.business(standing.business_id)];
     if permission == Permission::Ask {
-        asks.push(Limits::plan(
-            business_id,
-            requests_per_minute.unsigned_abs(),
-        ));
+        let plan = requests_per_minute.unsigned_abs();
+        asks.push(Limits::plan(standing.business_id, plan));
     }
     context.limits.take(&asks).await?;
     if allowed {
-        Ok(business_id)
+        Ok(standing)
     } else {
         Err(ApiError::forbidden(permission))
     }

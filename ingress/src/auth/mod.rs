@@ -1,6 +1,6 @@
 //! Who asks, for which business, and whether they may: the only source of a business id.
 //!
-//! What an operation asks of its caller is the type of its first parameter: [`Allowed`] with a permission in the business,
+//! What an operation asks of its caller is the type of its first parameter: [`Allowed`] or [`AllowedIn`] with a permission in the business,
 //! [`Staff`] with one on the platform, [`SignedIn`], [`Public`], or a webhook's sender. There is no other way in.
 
 mod bearer;
@@ -14,7 +14,7 @@ mod webhook;
 pub use bearer::{Actor, Identity};
 pub use learnt::{AccessCache, CHANNEL};
 pub use origin::{Origin, client_address};
-pub use rules::{Allowed, Public, Rule, SignedIn, Staff, can};
+pub use rules::{Allowed, AllowedIn, Public, Rule, SignedIn, Staff, can};
 pub(crate) use rules::{PUBLIC, SIGNED_IN};
 pub use token::{AccessTokens, Claims, Subject};
 pub use webhook::{Webhook, WebhookSender};

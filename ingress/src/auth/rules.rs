@@ -4,10 +4,11 @@
 use std::marker::PhantomData;
 
 use common::database::{self, audit};
-use common::domain::{BusinessId, Permission, UserId};
+use common::domain::{BusinessId, MemberRole, Permission, UserId};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::bearer::{self, Actor, Identity};
 use super::context;
@@ -37,8 +38,8 @@ pub mod can {
     }
 
     rules! {
-        ReadConversations, ReadDocuments, WriteDocuments, Ask, ReadJobs, ReadBusiness, WriteBusiness, DeleteBusiness, ReadMembers,
-        WriteMembers, ReadSettings, WriteSettings, ReadApiKeys, WriteApiKeys, ReadAudit, ReadUsers, Impersonate, WriteUsers, ReadPlatformAudit,
+        ReadConversations, ReadDocuments, WriteDocuments, Ask, ReadJobs, ReadBusiness, WriteBusiness, DeleteBusiness, RestoreBusiness,
+        LeaveBusiness, ReadMembers, WriteMembers, ReadSettings, WriteSettings, ReadApiKeys, WriteApiKeys, ReadAudit, ReadUsers, Impersonate, WriteUsers, ReadPlatformAudit,
     }
 }
 
@@ -56,6 +57,18 @@ pub struct Allowed<R> {
     pub business_id: BusinessId,
     /// Who.
     pub actor: Actor,
+    rule: PhantomData<R>,
+}
+
+/// The same in the business that the path names first: its first parameter is the business's id.
+#[derive(Debug)]
+pub struct AllowedIn<R> {
+    /// The business.
+    pub business_id: BusinessId,
+    /// Who.
+    pub actor: Actor,
+    /// Their role in it; `None`: an API key.
+    pub role: Option<MemberRole>,
     rule: PhantomData<R>,
 }
 
@@ -119,17 +132,34 @@ macro_rules! security {
 }
 
 security!(Allowed<R>, [R: Rule], R::PERMISSION.name(), allowed);
+security!(AllowedIn<R>, [R: Rule], R::PERMISSION.name(), allowed_in);
 security!(Staff<R>, [R: Rule], R::PERMISSION.name(), staff);
 security!(SignedIn, [], SIGNED_IN, signed_in);
 security!(Public, [], PUBLIC, public);
 
 async fn allowed<R: Rule>(request: &Request) -> Result<Allowed<R>, ApiError> {
     let identity = bearer::identify(request).await?;
-    let business_id = bearer::authorize_in_business(request, &identity, R::PERMISSION).await?;
-    audit_impersonation(request, &identity, Some(business_id)).await?;
+    let standing = bearer::authorize_in_business(request, &identity, R::PERMISSION, None).await?;
+    audit_impersonation(request, &identity, Some(standing.business_id)).await?;
     Ok(Allowed {
-        business_id,
+        business_id: standing.business_id,
         actor: identity.actor(),
+        rule: PhantomData,
+    })
+}
+
+async fn allowed_in<R: Rule>(request: &Request) -> Result<AllowedIn<R>, ApiError> {
+    let identity = bearer::identify(request).await?;
+    // poem-openapi numbers what a path names.
+    let named = request.raw_path_param("param0").unwrap_or_default();
+    let named = Uuid::try_parse(named).map_err(|_| ApiError::invalid("id", "is no UUID"))?;
+    let named = Some(BusinessId(named));
+    let standing = bearer::authorize_in_business(request, &identity, R::PERMISSION, named).await?;
+    audit_impersonation(request, &identity, Some(standing.business_id)).await?;
+    Ok(AllowedIn {
+        business_id: standing.business_id,
+        actor: identity.actor(),
+        role: standing.role,
         rule: PhantomData,
     })
 }

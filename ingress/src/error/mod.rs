@@ -99,6 +99,18 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     }
 
+    /// 403: it concerns owners of the business, and the caller is none.
+    pub fn owners_only() -> Self {
+        let message = "only an owner of the business may do this";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
+    /// 403: the invitation is for somebody else, or nobody has proved who the caller is.
+    pub fn another_address() -> Self {
+        let message = "the invitation is for another e-mail address, or yours is not verified";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
     /// 404: there is none, or it is another's: nobody can tell.
     pub fn not_found(what: &'static str) -> Self {
         Self::new(
@@ -147,6 +159,16 @@ impl ApiError {
         }
     }
 
+    /// 409: the state of things forbids it.
+    pub fn conflict(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", reason)
+    }
+
+    /// 422: understood, and not possible.
+    pub fn not_possible(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "NOT_POSSIBLE", reason)
+    }
+
     /// 500: ours; the cause is in the log.
     pub fn internal() -> Self {
         Self::new(
@@ -189,11 +211,6 @@ impl ApiError {
     pub fn with_details(mut self, details: Value) -> Self {
         self.details = details;
         self
-    }
-
-    /// 409: the state of things forbids it.
-    pub fn conflict(reason: &'static str) -> Self {
-        Self::new(StatusCode::CONFLICT, "CONFLICT", reason)
     }
 
     /// Whether it is a 401.
@@ -253,7 +270,7 @@ impl ResponseError for ApiError {
 }
 
 /// What any operation may answer, for the OpenAPI document.
-const DOCUMENTED: [(u16, &str); 11] = [
+const DOCUMENTED: [(u16, &str); 12] = [
     (
         400,
         "Malformed or invalid: the details name the field and the reason.",
@@ -265,6 +282,7 @@ const DOCUMENTED: [(u16, &str); 11] = [
     (409, "The state of things forbids it."),
     (413, "The body is too large."),
     (415, "The body is of a kind that is not taken here."),
+    (422, "Understood, and not possible."),
     (429, "Too often: try again after `Retry-After` seconds."),
     (500, "Something went wrong on our side."),
     (

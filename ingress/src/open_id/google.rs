@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::Config;
 use common::database::identity::users::User;
 use common::providers::oidc::{Attempt, CodeFlow};
-use common::secret::{self, DerivationKey, Purpose, Sealer};
+use common::secret::{self, Purpose};
 use poem::http::{HeaderMap, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::{refused, user_of};
@@ -28,7 +28,7 @@ const COOKIE: &str = "relais_sign_in";
 /// Where it brings it back to, and all below.
 const COOKIE_PATH: &str = "/api/v1/auth/google";
 
-/// For [`Sealer`].
+/// What it is sealed for.
 const PLACE: &str = "cookie/relais_sign_in";
 
 /// The longest path to return to.
@@ -180,19 +180,14 @@ fn is_own_path(path: &str) -> bool {
             .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
-fn sealer(context: &Context) -> Sealer {
-    let key = DerivationKey::new(&context.config.identity.jwt_secret, Purpose::SignInState);
-    Sealer::new(&secret::to_hex(key.bytes()).into()).expect("a derived key has 32 bytes")
-}
-
 fn seal(context: &Context, begun: &Begun) -> String {
     let json = serde_json::to_string(begun).expect("texts and a time are plain JSON");
-    URL_SAFE_NO_PAD.encode(sealer(context).seal(&SecretString::from(json), PLACE))
+    URL_SAFE_NO_PAD.encode(context.key(Purpose::SignInState).seal(&json, PLACE))
 }
 
 fn open(context: &Context, sealed: &str) -> Option<Begun> {
     let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-    let json = sealer(context).open(&sealed, PLACE).ok()?;
+    let json = context.key(Purpose::SignInState).open(&sealed, PLACE)?;
     serde_json::from_str(json.expose_secret()).ok()
 }
 

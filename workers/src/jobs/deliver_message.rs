@@ -271,9 +271,11 @@ impl Route {
                 "the business has not connected ManyChat: its API key is missing",
             ));
         };
-        let api_key = context
-            .sealer
-            .open(sealed, &secret::manychat_key_place(business_id))?;
+        let api_key = context.sealer.open(
+            destination.data_key.as_ref(),
+            sealed,
+            &secret::manychat_key_place(business_id),
+        )?;
         Ok(Self {
             channel,
             external_id,

@@ -14,6 +14,7 @@ use crate::handler::{Handler, Outcome};
 
 mod answer_question;
 mod deliver_message;
+mod erase_businesses;
 mod ingest_document;
 mod maintenance;
 mod probe;
@@ -81,6 +82,7 @@ handlers!(
     jobs::FitVectorIndexes,
     jobs::SendMail,
     jobs::PurgeSignIns,
+    jobs::EraseBusinesses,
     jobs::Probe,
 );
 

@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::{BusinessId, ChatId, DeliveryId, JobId, MessageId};
+use crate::domain::{BusinessId, ChatId, DataKeyId, DeliveryId, JobId, MessageId};
 use crate::error::Result;
 use crate::faults::{self, Mutant};
 use crate::queue::HANDOFF;
+use crate::secret::WrappedKey;
 
 /// Writes the parts of an answer, to be sent by `job_id`.
 pub async fn insert(
@@ -54,6 +55,8 @@ pub struct Destination {
     pub opted_out_at: Option<DateTime<Utc>>,
     /// The business's ManyChat key, sealed.
     pub manychat_api_key: Option<Vec<u8>>,
+    /// What it is sealed with; `None`: the master key, as before there were data keys.
+    pub data_key: Option<WrappedKey>,
     /// `at_least_once` or `at_most_once`.
     pub delivery_policy: Option<String>,
 }
@@ -64,14 +67,15 @@ pub async fn find_destination(
     business_id: BusinessId,
     chat_id: ChatId,
 ) -> Result<Option<Destination>> {
-    let destination = sqlx::query_as!(
-        Destination,
+    let row = sqlx::query!(
         r#"
         SELECT chats.channel, contacts.external_id AS "external_id?", contacts.opted_out_at AS "opted_out_at?",
-            settings.manychat_api_key, settings.delivery_policy AS "delivery_policy?"
+            settings.manychat_api_key, settings.delivery_policy AS "delivery_policy?", data_keys.id AS "data_key_id?: DataKeyId",
+            data_keys.wrapped AS "wrapped?", data_keys.master_key_id AS "master_key_id?"
         FROM chats
         LEFT JOIN contacts ON contacts.business_id = chats.business_id AND contacts.id = chats.contact_id
         LEFT JOIN business_settings AS settings ON settings.business_id = chats.business_id
+        LEFT JOIN data_keys ON data_keys.business_id = chats.business_id
         WHERE chats.business_id = $1 AND chats.id = $2
         "#,
         business_id as _,
@@ -79,7 +83,24 @@ pub async fn find_destination(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(destination)
+    Ok(row.map(|row| {
+        let data_key = row.data_key_id.zip(row.wrapped).zip(row.master_key_id).map(
+            |((id, wrapped), master_key_id)| WrappedKey {
+                id,
+                business_id,
+                wrapped,
+                master_key_id,
+            },
+        );
+        Destination {
+            channel: row.channel,
+            external_id: row.external_id,
+            opted_out_at: row.opted_out_at,
+            manychat_api_key: row.manychat_api_key,
+            data_key,
+            delivery_policy: row.delivery_policy,
+        }
+    }))
 }
 
 /// A part that is not sent yet.

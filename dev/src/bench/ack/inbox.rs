@@ -21,7 +21,7 @@ pub(super) async fn secrets(
         let (id, now) = (BusinessId::new(), platform.clock.now());
         let name = format!("Business {}", secrets.len());
         let mut tx = database::business_relaxed(&platform.pool, id).await?;
-        businesses::insert(&mut tx, id, &name, Language::French, now).await?;
+        businesses::insert(&mut tx, id, &name, Language::French, "vip", now).await?;
         let secret = access::create_webhook_secret(&mut tx, id, now).await?;
         tx.commit().await?;
         secrets.push(secret.expose_secret().to_owned());

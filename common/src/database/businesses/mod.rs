@@ -1,39 +1,46 @@
-//! Businesses, their settings and their characters, as they are created.
+//! Businesses, their settings and their characters.
+
+pub mod erasure;
+pub mod profile;
+pub mod settings;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::domain::{BusinessId, CharacterId, Language};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Creates an operator's own business with default settings, on the widest plan; `false` where it exists.
+/// Creates an operator's business on `plan` with default settings; `false` where it exists.
 pub async fn insert(
     conn: &mut PgConnection,
     business_id: BusinessId,
     name: &str,
     language: Language,
+    plan: &str,
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let inserted = sqlx::query!(
-        "INSERT INTO businesses (id, name, stage, plan, created_at) VALUES ($1, $2, 'established', 'vip', $3) ON CONFLICT DO NOTHING",
-        business_id as _,
-        name,
-        now,
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!(
         r#"
-        INSERT INTO business_settings (business_id, language, acknowledgement, updated_at) VALUES ($1, $2, $3, $4)
+        INSERT INTO businesses (id, name, stage, plan, created_at, updated_at) VALUES ($1, $2, 'established', $3, $4, $4)
         ON CONFLICT DO NOTHING
         "#,
         business_id as _,
-        language.code(),
-        super::access::DEFAULT_ACKNOWLEDGEMENT,
+        name,
+        plan,
         now,
     )
-    .execute(conn)
-    .await?;
+    .execute(&mut *conn)
+    .await
+    .map_err(|error| {
+        match error
+            .as_database_error()
+            .and_then(|error| error.constraint())
+        {
+            Some("businesses_plan_fkey") => Error::invalid("plan", "there is no such plan"),
+            _ => error.into(),
+        }
+    })?;
+    settings::insert(conn, business_id, language, now).await?;
     Ok(inserted.rows_affected() == 1)
 }
 
@@ -46,24 +53,6 @@ pub async fn exists(conn: &mut PgConnection, business_id: BusinessId) -> Result<
     .fetch_one(conn)
     .await?;
     Ok(exists)
-}
-
-/// Connects ManyChat: `sealed` is the API key, sealed for [`crate::secret::manychat_key_place`].
-pub async fn set_manychat_key(
-    conn: &mut PgConnection,
-    business_id: BusinessId,
-    sealed: &[u8],
-    now: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query!(
-        "UPDATE business_settings SET manychat_api_key = $2, updated_at = $3 WHERE business_id = $1",
-        business_id as _,
-        sealed,
-        now,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// How a business wants deliveries of unknown outcome handled: `at_least_once` or `at_most_once`.
