@@ -215,7 +215,8 @@ impl Runner {
             Err(JobError::Retry { error, .. } | JobError::Fail(error)) => {
                 let cause = chain(&error);
                 tracing::error!(error = cause, "job is dead");
-                self.give_up(job, &cause).await;
+                // Apart: seldom done, and every attempt would carry the room it needs.
+                Box::pin(self.give_up(job, &cause)).await;
                 ("dead", None)
             }
         }

@@ -123,7 +123,7 @@ async fn who_signs_up_has_a_business_of_their_own_and_is_known_by_their_token() 
         json!({
             "id": user["id"], "email": "ana@example.org", "email_verified": false, "phone": null, "name": "Ana",
             "avatar_url": null, "language": "en", "role": "user", "default_business_id": business,
-            "created_at": user["created_at"], "last_login_at": null, "deactivated_at": null,
+            "created_at": user["created_at"], "last_login_at": user["last_login_at"], "deactivated_at": null,
         })
     );
     let access = &tokens["access_token"];

@@ -298,7 +298,7 @@ async fn one_address_and_all_together_have_a_limit_too() {
         ("phone", json!({ "phone": "+33612345678\0" })),
         ("phone", json!({ "phone": "9".repeat(5_000) })),
         ("country", json!({ "phone": "0612345678", "country": "XX" })),
-        ("body", json!({ "phone": PHONE, "user_id": 1 })),
+        ("user_id", json!({ "phone": PHONE, "user_id": 1 })),
     ] {
         let case = format!("{body:.80}");
         let response = post(&platform, "/auth/otp/send", body).await;

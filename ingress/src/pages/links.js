@@ -41,8 +41,16 @@ async function post(path, body, bearer) {
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   const response = await fetch(`api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
   const answer = response.status === 204 ? {} : await response.json();
-  if (!response.ok) throw new Error(answer.error?.message ?? response.statusText);
+  if (!response.ok) throw new Error(words(response.status, answer.error));
   return answer;
+}
+
+// A refusal in the reader's language, as far as readers meet them.
+function words(status, error) {
+  if (status === 401) return say("Adresse ou mot de passe inexacts.", "Wrong address or password.");
+  if (error?.details?.field === "token") return say("Ce lien ne fonctionne plus.", "This link does not work any more.");
+  if (error?.details?.field === "password") return say("Il faut de 8 à 72 octets.", "It must have 8 to 72 bytes.");
+  return error?.message ?? say("Réessayez plus tard.", "Try again later.");
 }
 
 const page = pages[location.pathname.split("/").pop()];

@@ -130,6 +130,8 @@ impl Codes {
         let phone = PhoneNumber::new(&request.phone, request.country.as_deref())?;
         let code = OneTimeCode::read(&request.code)
             .ok_or_else(|| ApiError::invalid("code", "must be six digits"))?;
+        let limits = &context.limits;
+        limits.take(&[limits.identity(phone.as_str())]).await?;
         let new = NewUser {
             email: None,
             email_is_verified: false,

@@ -137,7 +137,11 @@ pub(crate) async fn begin_in(
         json!({ "means": means.name() }),
     );
     audit::record(conn, &event, &origin.0, now).await?;
-    answer(context, user, id, &refresh_token, now)
+    let user = User {
+        last_login_at: Some(now),
+        ..user.clone()
+    };
+    answer(context, &user, id, &refresh_token, now)
 }
 
 /// The answer that hands out `refresh_token` and a new access token.
