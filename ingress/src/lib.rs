@@ -7,7 +7,6 @@ pub mod accept;
 pub mod auth;
 pub mod error;
 pub mod limits;
-pub mod open_id;
 pub mod webhooks;
 
 mod allow;
@@ -16,6 +15,7 @@ mod body;
 mod cache;
 mod context;
 mod edge;
+mod open_id;
 mod openapi;
 mod operations;
 mod pages;

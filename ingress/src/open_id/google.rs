@@ -44,23 +44,23 @@ struct Begun {
 
 /// What Google sends the browser back with.
 #[derive(Clone, Debug)]
-pub struct Callback {
+pub(crate) struct Callback {
     /// Becomes tokens; `None`: they did not sign in.
-    pub code: Option<String>,
+    pub(crate) code: Option<String>,
     /// Which attempt it belongs to.
-    pub state: Option<String>,
+    pub(crate) state: Option<String>,
     /// Who says so (RFC 9207); `None`: not told.
-    pub iss: Option<String>,
+    pub(crate) iss: Option<String>,
     /// Why there is no code.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// Who signed in, and where they wanted to go.
-pub struct SignedInWithGoogle {
+pub(crate) struct SignedInWithGoogle {
     /// Who.
-    pub user: User,
+    pub(crate) user: User,
     /// A path on this origin; `None`: not said.
-    pub return_to: Option<String>,
+    pub(crate) return_to: Option<String>,
 }
 
 /// Where Google sends people back to.
@@ -73,7 +73,7 @@ pub(crate) fn callback_url(config: &Config) -> String {
 /// # Errors
 ///
 /// 404 where it is not configured, 400 where `return_to` leads elsewhere, 503 where Google is away.
-pub async fn begin_with_google(
+pub(crate) async fn begin_with_google(
     context: &Context,
     return_to: Option<String>,
 ) -> Result<(String, String), ApiError> {
@@ -103,7 +103,7 @@ pub async fn begin_with_google(
 }
 
 /// Who came back from Google's page; and the cookie that ends the attempt, whatever came of it.
-pub async fn finish_with_google(
+pub(crate) async fn finish_with_google(
     context: &Context,
     headers: &HeaderMap,
     callback: &Callback,

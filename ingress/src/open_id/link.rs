@@ -7,7 +7,6 @@ use common::database::identity::identities;
 use common::database::identity::users::{self, NewUser, User};
 use common::domain::Language;
 use common::providers::oidc::Person;
-use poem::http::StatusCode;
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -42,7 +41,7 @@ async fn new_identity(
     now: DateTime<Utc>,
 ) -> Result<User, ApiError> {
     let existing = match &person.email {
-        Some(email) => identities::find_user_by_email(conn, email).await?,
+        Some(email) => users::find_by_email(conn, email).await?,
         None => None,
     };
     let (user, action) = match existing {
@@ -72,11 +71,11 @@ async fn new_identity(
 
 fn new_user(person: &Person) -> NewUser {
     let of_email = || {
-        let (local, _) = person.email.as_deref()?.split_once('@')?;
+        let (local, _) = person.email.as_ref()?.as_str().split_once('@')?;
         Some(local.to_owned())
     };
     NewUser {
-        email: person.email.clone(),
+        email: person.email.as_ref().map(ToString::to_string),
         email_is_verified: person.email_is_verified,
         phone: None,
         password_hash: None,
@@ -95,9 +94,7 @@ fn new_user(person: &Person) -> NewUser {
 }
 
 fn taken() -> ApiError {
-    ApiError::new(
-        StatusCode::CONFLICT,
-        "CONFLICT",
+    ApiError::conflict(
         "an account with this e-mail address exists: sign in the way you did before, and verify the address in both places",
     )
 }

@@ -3,8 +3,9 @@
 mod google;
 mod link;
 
-pub(crate) use google::callback_url;
-pub use google::{Callback, SignedInWithGoogle, begin_with_google, finish_with_google};
+pub(crate) use google::{
+    Callback, SignedInWithGoogle, begin_with_google, callback_url, finish_with_google,
+};
 pub(crate) use link::user_of;
 
 use common::database::identity::users::User;
@@ -20,7 +21,7 @@ use crate::error::ApiError;
 ///
 /// 401 unless the token is a configured issuer's and the user may sign in; 409 where their e-mail address is another
 /// account's and it is not proved that both are theirs.
-pub async fn sign_in_with_id_token(
+pub(crate) async fn sign_in_with_id_token(
     context: &Context,
     id_token: &str,
     origin: &Origin,

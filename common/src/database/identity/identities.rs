@@ -62,20 +62,6 @@ pub async fn find_user_for_update(
     }
 }
 
-/// The user with this e-mail address, which must be in lower case; proved or not. As the platform.
-pub async fn find_user_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<User>> {
-    let id = sqlx::query_scalar!(
-        r#"SELECT id AS "id: UserId" FROM users WHERE email = $1"#,
-        email,
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    match id {
-        Some(id) => users::find(conn, id).await,
-        None => Ok(None),
-    }
-}
-
 /// Makes `subject` of `issuer` and the user one. As the platform.
 pub async fn insert(
     conn: &mut PgConnection,

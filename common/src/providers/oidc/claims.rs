@@ -4,18 +4,16 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::Refusal;
+use crate::domain::EmailAddress;
 
 /// The longest subject an issuer may give (OpenID Connect Core, section 2).
 const LONGEST_SUBJECT: usize = 255;
 
-/// The longest address SMTP carries.
-const LONGEST_EMAIL: usize = 254;
-
 /// The longest name that is kept, in characters.
-const LONGEST_NAME: usize = 100;
+const LONGEST_NAME: usize = 120;
 
 /// The longest address of a picture that is kept.
-const LONGEST_URL: usize = 2_048;
+const LONGEST_URL: usize = 2_000;
 
 /// Past it a number of seconds is no time of this world.
 const LATEST_SECOND: f64 = 1e12;
@@ -74,18 +72,12 @@ impl Claims {
             .ok_or(Refusal::Subject)
     }
 
-    /// Their e-mail address in lower case, if it is one.
+    /// Their e-mail address, if it is one.
     ///
     /// ASCII alone: letters of other scripts fold into it (`K`, the Kelvin sign, into `k`), and so would make one person of
     /// two.
-    pub(super) fn email(&self) -> Option<String> {
-        let email = self.text("email")?.trim();
-        let (local, domain) = email.rsplit_once('@')?;
-        let is_usable = !local.is_empty()
-            && domain.contains('.')
-            && email.len() <= LONGEST_EMAIL
-            && email.bytes().all(|byte| byte.is_ascii_graphic());
-        is_usable.then(|| email.to_ascii_lowercase())
+    pub(super) fn email(&self) -> Option<EmailAddress> {
+        EmailAddress::new(self.text("email")?, "email").ok()
     }
 
     /// What they are called, on one line.

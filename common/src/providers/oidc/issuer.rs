@@ -222,7 +222,7 @@ impl Issuer {
             Kind::Google => {
                 let is_its_own = claims
                     .email()
-                    .is_some_and(|email| email.ends_with("@gmail.com"));
+                    .is_some_and(|email| email.as_str().ends_with("@gmail.com"));
                 verified && (is_its_own || claims.text("hd").is_some_and(|hd| !hd.is_empty()))
             }
             // `user_metadata` is the user's to write, whatever it says.

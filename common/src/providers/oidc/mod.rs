@@ -20,6 +20,7 @@ use chrono::{DateTime, Utc};
 
 use super::{ProviderError, http};
 use crate::config::IdentityConfig;
+use crate::domain::EmailAddress;
 use issuer::Issuer;
 use verify::Unverified;
 
@@ -38,8 +39,8 @@ pub struct Person {
     pub issuer: String,
     /// Who: unique and lasting within the issuer.
     pub subject: String,
-    /// Lower case; `None`: not told.
-    pub email: Option<String>,
+    /// `None`: not told.
+    pub email: Option<EmailAddress>,
     /// Whether the issuer vouches for the address being theirs.
     pub email_is_verified: bool,
     /// What they are called; `None`: not told.

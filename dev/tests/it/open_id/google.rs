@@ -8,7 +8,7 @@ use dev::testing::Platform;
 use reqwest::{Client, Response, Url, header};
 use serde_json::{Value, json};
 
-use super::platform_with;
+use super::{get, platform_with};
 use crate::bad_input::refused;
 
 const BEGIN: &str = "/api/v1/auth/google";
@@ -153,6 +153,12 @@ async fn somebody_signs_in_on_google_s_page_and_comes_back_as_a_user() {
             &json!("/dashboard#today")
         )
     );
+    let token = body["access_token"].as_str().unwrap();
+    assert_eq!(
+        get(&platform, token, "/api/v1/documents").await.status(),
+        200
+    );
+    assert!(body["refresh_token"].is_string());
     let verified: bool = sqlx::query_scalar("SELECT email_verified_at IS NOT NULL FROM users")
         .fetch_one(&platform.owner)
         .await

@@ -237,3 +237,34 @@ async fn a_user_who_is_deactivated_is_out_whatever_their_issuer_says() {
     );
     platform.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_token_signs_in_for_a_session_of_our_own() {
+    let (platform, simulator) = platform_with(&[]).await;
+    let log_in = async |token: &str| {
+        let request = platform.http.post(platform.url("/api/v1/auth/login"));
+        let body = json!({ "id_token": token });
+        request.json(&body).send().await.unwrap()
+    };
+    let token = simulator
+        .token(&json!({ "sub": "ada", "email": "ada@example.org", "email_verified": true }));
+
+    let signed_in = log_in(&token).await;
+    assert_eq!(signed_in.status(), 200);
+    let tokens: Value = signed_in.json().await.unwrap();
+    assert_eq!(tokens["user"]["email"], "ada@example.org");
+    let ours = tokens["access_token"].as_str().unwrap();
+    assert_eq!(get(&platform, ours, DOCUMENTS).await.status(), 200);
+    let sessions = "SELECT count(*) FROM audit_events WHERE action = 'session.created' AND details = '{\"means\": \"id_token\"}'";
+    assert_eq!(count(&platform, sessions).await, 1);
+
+    let expired = simulator.token(&json!({ "sub": "ada", "exp": 1 }));
+    for bad in [expired.as_str(), &token[..token.len() - 8], ours] {
+        refused("a bad token", log_in(bad).await, 401, "UNAUTHORIZED").await;
+    }
+    user(&platform, "unproved@example.org", false).await;
+    let taken = simulator
+        .token(&json!({ "sub": "bea", "email": "unproved@example.org", "email_verified": true }));
+    refused("another's address", log_in(&taken).await, 409, "CONFLICT").await;
+    platform.stop().await;
+}
