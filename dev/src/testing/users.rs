@@ -22,7 +22,7 @@ pub struct TestUser {
     pub email: String,
     /// The sign-in.
     pub session_id: SessionId,
-    /// Good for a day.
+    /// Good for 30 days.
     pub access_token: SecretString,
     /// The personal business.
     pub business_id: BusinessId,
@@ -51,7 +51,7 @@ impl Platform {
             impersonator_id: None,
             address: None,
             user_agent: None,
-            expires_at: now + Duration::from_hours(24),
+            expires_at: now + Duration::from_hours(24 * 30),
         };
         sessions::insert(&mut tx, &session, now).await.unwrap();
         tx.commit().await.unwrap();
@@ -62,13 +62,13 @@ impl Platform {
             session_id,
             impersonator_id: None,
         };
-        let day = Duration::from_hours(24);
-        let tokens = AccessTokens::new(&self.config.identity.jwt_secret, day);
+        let month = Duration::from_hours(24 * 30);
+        let tokens = AccessTokens::new(&self.config.identity.jwt_secret, month);
         TestUser {
             id: user.id,
             email,
             session_id,
-            access_token: tokens.issue(&subject, day, now).unwrap(),
+            access_token: tokens.issue(&subject, month, now).unwrap(),
             business_id: user.default_business_id.unwrap(),
         }
     }

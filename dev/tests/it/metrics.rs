@@ -15,7 +15,10 @@ const DASHBOARD: &str = include_str!("../../../ops/grafana/dashboards/relais.jso
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
 /// Only at a mishap that is not cheap to have here.
-const SELDOM: [&str; 1] = ["relais_consumer_restarts_total"];
+const SELDOM: [&str; 2] = [
+    "relais_consumer_restarts_total",
+    "relais_rate_limited_total",
+];
 
 /// Words of the documentation that begin as metrics do: roles.
 const NO_METRICS: [&str; 3] = ["relais_app", "relais_owner", "relais_platform"];

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Tag;
+use super::named::Named;
 use super::page::{Page, PageRequest};
 use super::text;
 use crate::auth::{Origin, SignedIn, Staff, can};
@@ -68,19 +69,6 @@ impl From<users::User> for UserResponse {
     }
 }
 
-/// The languages the platform writes in.
-#[derive(Clone, Copy, Debug, Deserialize, Enum)]
-enum LanguageCode {
-    /// French.
-    #[oai(rename = "fr")]
-    #[serde(rename = "fr")]
-    French,
-    /// English.
-    #[oai(rename = "en")]
-    #[serde(rename = "en")]
-    English,
-}
-
 /// A role on the platform.
 #[derive(Clone, Copy, Debug, Deserialize, Enum)]
 #[oai(rename_all = "lowercase")]
@@ -117,7 +105,7 @@ struct ProfileRequest {
     /// An https address; null: none.
     #[serde(default)]
     avatar_url: MaybeUndefined<String>,
-    language: Option<LanguageCode>,
+    language: Option<Named<Language>>,
     /// A business one is a member of.
     default_business_id: Option<Uuid>,
 }
@@ -130,10 +118,7 @@ impl ProfileRequest {
             MaybeUndefined::Null => Some(None),
             MaybeUndefined::Value(url) => Some(Some(text::web_address("avatar_url", &url)?)),
         };
-        let language = self.language.map(|language| match language {
-            LanguageCode::French => Language::French,
-            LanguageCode::English => Language::English,
-        });
+        let language = self.language.map(|named| named.0);
         let default_business_id = self.default_business_id.map(BusinessId);
         Ok(ProfileChange {
             name,
