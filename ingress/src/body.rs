@@ -191,6 +191,10 @@ fn broken_off(error: &std::io::Error) -> ApiError {
 
 /// Decodes JSON, with an error that names the field and says what serde says of it.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // For serde a list is a struct too, its members in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::invalid("body", "must be an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -236,6 +240,17 @@ mod tests {
         ] {
             assert_eq!(read_pieces(pieces, 4).await.unwrap_err().status(), 413);
         }
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Request {
+            #[serde(rename = "name")]
+            _name: Option<String>,
+        }
+        assert!(parse::<Request>(br#"{"name": null}"#).is_ok());
+        assert!(parse::<Request>(b" [null]").is_err());
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(request_id)) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
+        // Answers of the API are one caller's alone, and some have secrets: no cache on the way keeps them.
+        if fixed.is_none() {
+            let kept = response.headers_mut().entry(header::CACHE_CONTROL);
+            kept.or_insert(HeaderValue::from_static("no-store"));
+        }
         let operation = operation.or(fixed).unwrap_or("unmatched");
         record(&span, &method, operation, &response, started.elapsed());
         Ok(response)

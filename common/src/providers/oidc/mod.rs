@@ -99,8 +99,8 @@ pub enum Refusal {
     /// A claim is missing or not what this issuer's tokens have.
     #[error("its claim `{0}` is missing or unusable")]
     Claim(&'static str),
-    /// The issuer's keys cannot be had.
-    #[error("the issuer's keys cannot be had")]
+    /// The issuer was not reached, or refused to give its keys, or a token for a code.
+    #[error("the issuer did not answer as it should")]
     Unavailable(#[source] ProviderError),
 }
 

@@ -140,6 +140,7 @@ async fn somebody_signs_in_on_google_s_page_and_comes_back_as_a_user() {
     let callback = browser.sign_in(&page).await;
     let response = browser.end(&cookie, &callback).await;
     assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
     let body: Value = response.json().await.unwrap();
     assert_eq!(
         (
