@@ -90,7 +90,7 @@ async fn settings_are_changed_one_by_one_and_their_secrets_never_told() {
         .unwrap();
     let slots = |slots: Value| json!({ "business_hours": { "time_zone": "UTC", "weekly": { "friday": slots } } });
     for (field, change) in [
-        ("body", json!({ "language": "de" })),
+        ("language", json!({ "language": "de" })),
         ("language", json!({ "language": null })),
         ("acknowledgement", json!({ "acknowledgement": "" })),
         (

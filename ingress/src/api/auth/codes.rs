@@ -6,7 +6,7 @@ use common::database;
 use common::database::audit::{self, Event};
 use common::database::identity::phone_codes::{self, NewCode};
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{PhoneCodeId, PhoneNumber};
+use common::domain::{Language, PhoneCodeId, PhoneNumber};
 use common::providers::ProviderError;
 use common::providers::codes::SendCodeError;
 use common::secret::{OneTimeCode, Purpose, to_hex};
@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::language::Spoken;
 use super::session::{self, Means, Tokens};
+use crate::api::named::Named;
 use crate::api::{Tag, text};
 use crate::auth::{Origin, Public};
 use crate::body::JsonBody;
@@ -35,7 +35,7 @@ struct SendCodeRequest {
     /// An ISO 3166 code, such as `FR`.
     country: Option<String>,
     /// Of the message; absent: `fr`.
-    language: Option<Spoken>,
+    language: Option<Named<Language>>,
 }
 
 /// Who has one.
@@ -52,7 +52,7 @@ struct VerifyCodeRequest {
     /// What to call them if they are new, of 1 to 120 characters; absent: the number's last digits.
     name: Option<String>,
     /// In which the platform writes to them if they are new; absent: `fr`.
-    language: Option<Spoken>,
+    language: Option<Named<Language>>,
 }
 
 /// The answer where a code goes out.
@@ -96,7 +96,7 @@ impl Codes {
         };
         let code = keep(&context, &phone, config.daily_limit, &origin).await?;
         match sender
-            .send(&phone, &code, Spoken::or_default(request.language))
+            .send(&phone, &code, Named::or_default(request.language))
             .await
         {
             Ok(()) => Ok(CodeSent::Accepted),
@@ -140,7 +140,7 @@ impl Codes {
                 None => phone.masked(),
             },
             avatar_url: None,
-            language: Spoken::or_default(request.language),
+            language: Named::or_default(request.language),
         };
         let now = context.clock.now();
         let mut tx = database::platform(&context.pool).await?;

@@ -3,7 +3,6 @@
 mod codes;
 mod email;
 mod google;
-mod language;
 mod oauth;
 mod password;
 mod proofs;

@@ -7,7 +7,7 @@ use common::database::audit::{self, Event};
 use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{EmailAddress, UserId};
+use common::domain::{EmailAddress, Language, UserId};
 use common::secret::{Password, Purpose, to_hex};
 use poem::web::Data;
 use poem_openapi::payload::Json;
@@ -17,9 +17,9 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::language::Spoken;
 use super::session::{self, Means, Tokens};
 use super::{proofs, refresh};
+use crate::api::named::Named;
 use crate::api::text;
 use crate::api::users::UserResponse;
 use crate::api::{Gone, Tag};
@@ -43,7 +43,7 @@ struct SignUpRequest {
     /// What to call them, of 1 to 120 characters; absent: the part of the address in front of the `@`.
     name: Option<String>,
     /// In which the platform writes to them; absent: `fr`.
-    language: Option<Spoken>,
+    language: Option<Named<Language>>,
 }
 
 /// Who somebody is: by e-mail and password, or by an ID token.
@@ -104,7 +104,7 @@ impl SignIn {
             password_hash: Some(context.passwords.hash(password).await?),
             name,
             avatar_url: None,
-            language: Spoken::or_default(request.language),
+            language: Named::or_default(request.language),
         };
         let mut tx = database::platform(&context.pool).await?;
         let user = session::sign_up(&mut tx, &context, &new, &origin).await?;
