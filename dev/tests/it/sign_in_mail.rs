@@ -17,14 +17,14 @@ use crate::sign_in::{PASSWORD, answered, audited, get_as, post, post_as, sign_up
 
 /// A mail that was written to the data folder.
 #[derive(Debug)]
-struct Received {
-    to: String,
+pub(crate) struct Received {
+    pub(crate) to: String,
     text: String,
 }
 
 impl Received {
     /// The secret of its link.
-    fn token(&self, page: &str) -> &str {
+    pub(crate) fn token(&self, page: &str) -> &str {
         let (_, rest) = self.text.split_once(&format!("/{page}?token=")).unwrap();
         rest.split_whitespace().next().unwrap()
     }
@@ -65,7 +65,7 @@ fn quoted_printable(text: &str) -> String {
 }
 
 /// The mail number `number`, once it is there.
-async fn mail(platform: &Platform, number: usize) -> Received {
+pub(crate) async fn mail(platform: &Platform, number: usize) -> Received {
     eventually("the mail is written", async || {
         mails(platform).into_iter().nth(number)
     })

@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Tag;
-use super::checked::line;
 use super::page::{Page, PageRequest};
+use super::text::line;
+use super::{Gone, Tag};
 use crate::auth::{Actor, Allowed, Origin, can};
 use crate::body::JsonBody;
 use crate::context::Context;
@@ -128,13 +128,6 @@ enum Created {
     Created(Json<NewApiKeyResponse>),
 }
 
-#[derive(ApiResponse)]
-enum Revoked {
-    /// It does not work any more.
-    #[oai(status = 204)]
-    Gone,
-}
-
 /// The operations on API keys.
 pub(crate) struct ApiKeys;
 
@@ -202,7 +195,7 @@ impl ApiKeys {
         context: Data<&Arc<Context>>,
         origin: Origin,
         id: Path<Uuid>,
-    ) -> Result<Revoked, ApiError> {
+    ) -> Result<Gone, ApiError> {
         let (now, business_id) = (context.clock.now(), caller.business_id);
         let id = ApiKeyId(id.0);
         let mut tx = database::business(&context.pool, business_id).await?;
@@ -215,7 +208,7 @@ impl ApiKeys {
         }
         tx.commit().await?;
         context.access.forget(&context.dispatch).await;
-        Ok(Revoked::Gone)
+        Ok(Gone::Done)
     }
 
     /// Replace an API key.

@@ -65,6 +65,13 @@ impl<T: Name> Named<T> {
     }
 }
 
+impl Named<Language> {
+    /// The language that was named; else French.
+    pub(crate) fn or_default(named: Option<Self>) -> Language {
+        named.map(|named| named.0).unwrap_or_default()
+    }
+}
+
 impl<T: Name> Type for Named<T> {
     const IS_REQUIRED: bool = true;
     type RawValueType = Self;

@@ -6,7 +6,7 @@ use common::database;
 use common::database::audit::{self, Event};
 use common::database::identity::phone_codes::{self, NewCode};
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{Language, PhoneCodeId, PhoneNumber};
+use common::domain::{PhoneCodeId, PhoneNumber};
 use common::providers::ProviderError;
 use common::providers::codes::SendCodeError;
 use common::secret::{OneTimeCode, Purpose, to_hex};
@@ -96,13 +96,7 @@ impl Codes {
         };
         let code = keep(&context, &phone, config.daily_limit, &origin).await?;
         match sender
-            .send(
-                &phone,
-                &code,
-                request
-                    .language
-                    .map_or_else(Language::default, |named| named.0),
-            )
+            .send(&phone, &code, Named::or_default(request.language))
             .await
         {
             Ok(()) => Ok(CodeSent::Accepted),
@@ -148,9 +142,7 @@ impl Codes {
                 None => phone.masked(),
             },
             avatar_url: None,
-            language: request
-                .language
-                .map_or_else(Language::default, |named| named.0),
+            language: Named::or_default(request.language),
         };
         let now = context.clock.now();
         let mut tx = database::platform(&context.pool).await?;

@@ -7,7 +7,7 @@ use common::database::audit::{self, Event};
 use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{EmailAddress, Language, UserId};
+use common::domain::{EmailAddress, UserId};
 use common::secret::{Password, Purpose, to_hex};
 use poem::web::Data;
 use poem_openapi::payload::Json;
@@ -104,9 +104,7 @@ impl SignIn {
             password_hash: Some(context.passwords.hash(password).await?),
             name,
             avatar_url: None,
-            language: request
-                .language
-                .map_or_else(Language::default, |named| named.0),
+            language: Named::or_default(request.language),
         };
         let mut tx = database::platform(&context.pool).await?;
         let user = session::sign_up(&mut tx, &context, &new, &origin).await?;

@@ -21,9 +21,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::profile::BusinessResponse;
-use crate::api::Tag;
 use crate::api::named::Named;
 use crate::api::page::{Page, PageRequest};
+use crate::api::{Gone, Tag};
 use crate::auth::{Actor, AllowedIn, Origin, SignedIn, can};
 use crate::body::JsonBody;
 use crate::context::Context;
@@ -90,13 +90,6 @@ enum Invited {
     /// A mail with the invitation is on its way.
     #[oai(status = 201)]
     Created(Json<InvitationResponse>),
-}
-
-#[derive(ApiResponse)]
-enum Revoked {
-    /// It cannot be accepted any more.
-    #[oai(status = 204)]
-    Gone,
 }
 
 /// The operations on invitations.
@@ -198,7 +191,7 @@ impl Invitations {
         origin: Origin,
         #[oai(name = "id")] _id: Path<Uuid>,
         invitation_id: Path<Uuid>,
-    ) -> Result<Revoked, ApiError> {
+    ) -> Result<Gone, ApiError> {
         let (now, business_id) = (context.clock.now(), caller.business_id);
         let id = InvitationId(invitation_id.0);
         let mut tx = database::business(&context.pool, business_id).await?;
@@ -214,7 +207,7 @@ impl Invitations {
         );
         audit::record(&mut tx, &event, &origin.0, now).await?;
         tx.commit().await?;
-        Ok(Revoked::Gone)
+        Ok(Gone::Done)
     }
 
     /// Accept an invitation.

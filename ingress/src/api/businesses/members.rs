@@ -11,15 +11,15 @@ use common::domain::{BusinessId, MemberRole, Permission, UserId};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::named::Named;
 use crate::api::page::{Page, PageRequest};
+use crate::api::{Gone, Tag};
 use crate::auth::{Actor, AllowedIn, Origin, can};
 use crate::body::JsonBody;
 use crate::context::Context;
@@ -57,13 +57,6 @@ impl MemberResponse {
 #[serde(deny_unknown_fields)]
 struct UpdateMemberRequest {
     role: Named<MemberRole>,
-}
-
-#[derive(ApiResponse)]
-enum Removed {
-    /// They are no member any more.
-    #[oai(status = 204)]
-    Gone,
 }
 
 /// The operations on members.
@@ -148,7 +141,7 @@ impl Members {
         origin: Origin,
         #[oai(name = "id")] _id: Path<Uuid>,
         user_id: Path<Uuid>,
-    ) -> Result<Removed, ApiError> {
+    ) -> Result<Gone, ApiError> {
         let (now, business_id) = (context.clock.now(), caller.business_id);
         let user_id = UserId(user_id.0);
         // As the platform: it changes what the user has as their default.
@@ -168,7 +161,7 @@ impl Members {
         audit::record(&mut tx, &event, &origin.0, now).await?;
         tx.commit().await?;
         context.access.forget(&context.dispatch).await;
-        Ok(Removed::Gone)
+        Ok(Gone::Done)
     }
 }
 

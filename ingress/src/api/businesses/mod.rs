@@ -102,7 +102,7 @@ impl Businesses {
     ) -> Result<Created, ApiError> {
         caller.in_person()?;
         let now = context.clock.now();
-        let language = body.0.language.map(|language| language.0);
+        let language = Named::or_default(body.0.language);
         let business = body.0.business(now)?;
         let mut tx = database::platform(&context.pool).await?;
         if memberships::count_owned(&mut tx, caller.user_id).await? >= MOST_OWNED {
@@ -110,7 +110,7 @@ impl Businesses {
             return Err(ApiError::conflict(reason));
         }
         businesses::insert(&mut tx, &business).await?;
-        all_settings::insert(&mut tx, business.id, language.unwrap_or_default(), now).await?;
+        all_settings::insert(&mut tx, business.id, language, now).await?;
         let owner = MemberRole::Owner;
         memberships::insert(&mut tx, business.id, caller.user_id, owner, now).await?;
         memberships::set_missing_default(&mut tx, business.id, caller.user_id, now).await?;

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::api::checked::{change, line, text, uncleared};
+use crate::api::change::{change, uncleared};
 use crate::api::named::Named;
+use crate::api::text::{line, lines};
 use crate::error::ApiError;
 
 const LONGEST_NAME: usize = 120;
@@ -235,7 +236,7 @@ impl UpdateBusinessRequest {
         if change(&mut business.industry, self.industry, name)? {
             tell("industry");
         }
-        let check = |value: String| text("description", &value, LONGEST_DESCRIPTION);
+        let check = |value: String| lines("description", &value, LONGEST_DESCRIPTION);
         if change(&mut business.description, self.description, check)? {
             tell("description");
         }

@@ -15,8 +15,9 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::api::checked::{change, line, text as lines, uncleared};
+use crate::api::change::{change, uncleared};
 use crate::api::named::Named;
+use crate::api::text::{line, lines};
 use crate::error::ApiError;
 
 const LONGEST_ACKNOWLEDGEMENT: usize = 1_000;
