@@ -15,6 +15,7 @@ mod body;
 mod cache;
 mod context;
 mod edge;
+mod idempotency;
 mod open_id;
 mod openapi;
 mod operations;
@@ -31,6 +32,8 @@ use poem::listener::{Acceptor, TcpAcceptor};
 use poem::{Endpoint, EndpointExt, Response, Route, Server, get};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use idempotency::Idempotent;
 
 /// How long a connection may be silent. Longer than any operation waits.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -143,7 +146,7 @@ pub fn app(context: Arc<Context>) -> impl Endpoint<Output = Response> {
             "/api/v1/openapi.json",
             get(operations::page("application/json", specification)),
         )
-        .nest("/api/v1", api::service());
+        .nest("/api/v1", Idempotent::new(api::service()));
     edge::Edge::new(routes.data(context))
 }
 

@@ -23,6 +23,8 @@ pub enum Purpose {
     PhoneCodes,
     /// What a browser keeps while it signs in elsewhere.
     SignInState,
+    /// Answers kept for those who ask again.
+    IdempotencyRecords,
     /// What stands in the audit log for a name that proved to be nobody's.
     Pseudonyms,
 }
@@ -36,6 +38,7 @@ impl Purpose {
             Self::Invitations => "relais/invitations",
             Self::PhoneCodes => "relais/phone-codes",
             Self::SignInState => "relais/sign-in-state",
+            Self::IdempotencyRecords => "relais/idempotency-records",
             Self::Pseudonyms => "relais/pseudonyms",
         }
     }

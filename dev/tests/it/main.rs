@@ -11,6 +11,7 @@ mod contract;
 mod conversation;
 mod documents;
 mod faults;
+mod idempotency;
 mod limits;
 mod members;
 mod metrics;

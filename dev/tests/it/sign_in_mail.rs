@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use common::database;
-use common::domain::{BusinessId, InvitationId};
-use common::queue::jobs::SendMail;
-use common::queue::{self, NewJob};
+use common::domain::MemberRole;
 use dev::testing::{Platform, eventually};
 use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
@@ -284,49 +281,36 @@ async fn a_changed_password_ends_the_other_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invitation_is_sent_in_the_language_of_the_business() {
+async fn whoever_is_invited_gets_a_mail_in_the_business_s_language_and_comes_in_by_its_link() {
     let platform = crate::setup().start().await;
-    let user = sign_up(&platform, "ana@example.org").await;
-    let (business_id, id) = (platform.business.business_id, InvitationId::new());
-    sqlx::query(
-        "INSERT INTO invitations (id, business_id, email, role, invited_by, created_at, expires_at)
-         VALUES ($1, $2, 'bob@example.org', 'member', $3::uuid, now(), now() + interval '7 days')",
-    )
-    .bind(id.0)
-    .bind(business_id.0)
-    .bind(user["user"]["id"].as_str())
-    .execute(&platform.owner)
-    .await
-    .unwrap();
-    mail(&platform, 0).await;
-    send(&platform, business_id, id).await;
-    let letter = mail(&platform, 1).await;
-    assert_eq!(letter.to, "bob@example.org");
-    // Ana is no member of that business: who she is, it does not know.
-    assert!(
-        letter
-            .text
-            .contains("Vous êtes invité(e) à rejoindre « Café du Relais »"),
-        "{letter:?}"
-    );
-    assert!(
-        letter
-            .token("invitation")
-            .starts_with(&id.0.simple().to_string())
-    );
-    platform.stop().await;
-}
+    let ana = platform.member("Ana", MemberRole::Owner).await;
+    let bob = platform.user("Bob").await;
+    let business = format!("/api/v1/businesses/{}", platform.business.business_id);
+    let invite = json!({ "email": bob.email, "role": "admin" });
+    let path = format!("{business}/members");
+    let invited = platform
+        .send(&ana.access_token, "POST", &path, Some(&invite))
+        .await;
+    let invited = answered(invited, 201).await;
 
-async fn send(platform: &Platform, business_id: BusinessId, invitation_id: InvitationId) {
-    let job = NewJob::new(&SendMail::Invitation {
-        business_id,
-        invitation_id,
-    });
-    let mut tx = database::business(&platform.pool, business_id)
-        .await
-        .unwrap();
-    queue::enqueue(&mut tx, &job, platform.clock.now())
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
+    let letter = mail(&platform, 0).await;
+    assert_eq!(letter.to, bob.email);
+    let said = "Ana vous invite à rejoindre « Café du Relais »";
+    assert!(letter.text.contains(said), "{letter:?}");
+    // Whoever invites does not learn the token: else they could accept in another's name.
+    let token = letter.token("invitation");
+    assert!(!invited.to_string().contains(token), "{invited}");
+
+    let accept = json!({ "token": token });
+    let path = "/api/v1/invitations/accept";
+    let accepted = platform
+        .send(&bob.access_token, "POST", path, Some(&accept))
+        .await;
+    assert_eq!(answered(accepted, 200).await["role"], "admin");
+    let settings = format!("{business}/settings");
+    let seen = platform
+        .send(&bob.access_token, "GET", &settings, None)
+        .await;
+    assert_eq!(seen.status(), 200);
+    platform.stop().await;
 }

@@ -623,48 +623,79 @@ async fn the_services_role_sees_and_writes_only_the_business_that_is_set() {
     platform.stop().await;
 }
 
+/// By what the services could see more than the business that is set; nothing, if all is well.
+async fn ways_around(conn: &mut PgConnection) -> Vec<String> {
+    let query = "
+        WITH ours AS (SELECT * FROM pg_roles WHERE rolname IN ('relais_app', 'relais_platform'))
+        SELECT rolname || ': more than an ordinary role' FROM ours
+        WHERE rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication
+        UNION ALL
+        SELECT rolname || ': owns something' FROM ours
+        WHERE EXISTS (SELECT FROM pg_shdepend
+                      WHERE refclassid = 'pg_authid'::regclass AND refobjid = ours.oid AND deptype = 'o')
+        UNION ALL
+        -- A superuser may, of course: told above.
+        SELECT rolname || ': may create' FROM ours
+        WHERE NOT rolsuper AND (has_schema_privilege(oid, 'public', 'CREATE')
+                                OR has_database_privilege(oid, current_database(), 'CREATE'))
+        UNION ALL
+        -- They are taken up for a transaction.
+        SELECT 'the platform''s rights are had, and not taken up'
+        WHERE pg_has_role('relais_app', 'relais_platform', 'USAGE')
+        UNION ALL
+        SELECT 'a member of ' || roleid::regrole FROM pg_auth_members
+        WHERE member = ANY (SELECT oid FROM ours) AND roleid <> 'relais_platform'::regrole
+        UNION ALL
+        -- A door beside the one that is guarded.
+        SELECT proname || ': a function with its owner''s rights' FROM pg_proc
+        WHERE prosecdef AND pronamespace = 'public'::regnamespace
+          AND has_function_privilege('relais_app', oid, 'EXECUTE')";
+    sqlx::query_scalar(query).fetch_all(conn).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_services_role_has_no_way_around() {
     let platform = crate::setup().start().await;
 
-    for role in ["relais_app", "relais_platform"] {
-        let row = sqlx::query(
-            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication,
-                (SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = pg_roles.oid AND deptype = 'o'),
-                has_schema_privilege(oid, 'public', 'CREATE') OR has_database_privilege(oid, current_database(), 'CREATE')
-             FROM pg_roles WHERE rolname = $1",
-        )
-        .bind(role)
-        .fetch_one(&platform.owner)
-        .await
-        .unwrap();
-        assert!(!row.get::<bool, _>(0), "{role}: more than an ordinary role");
-        assert_eq!(row.get::<i64, _>(1), 0, "{role}: owns something");
-        assert!(!row.get::<bool, _>(2), "{role}: may create");
+    let mut owner = platform.owner.acquire().await.unwrap();
+    assert_eq!(ways_around(&mut owner).await, Vec::<String>::new());
+    for (planted, found) in [
+        (
+            "ALTER ROLE relais_app BYPASSRLS",
+            "relais_app: more than an ordinary role",
+        ),
+        (
+            "ALTER ROLE relais_platform SUPERUSER",
+            "relais_platform: more than an ordinary role",
+        ),
+        (
+            "ALTER TABLE documents OWNER TO relais_app",
+            "relais_app: owns something",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO relais_app",
+            "relais_app: may create",
+        ),
+        (
+            "GRANT relais_platform TO relais_app WITH INHERIT TRUE",
+            "the platform's rights are had, and not taken up",
+        ),
+        (
+            "GRANT pg_read_all_data TO relais_app WITH INHERIT FALSE",
+            "a member of pg_read_all_data",
+        ),
+        (
+            "CREATE FUNCTION planted() RETURNS bigint LANGUAGE sql SECURITY DEFINER RETURN (SELECT count(*) FROM documents)",
+            "planted: a function with its owner's rights",
+        ),
+    ] {
+        let mut tx = sqlx::Connection::begin(&mut *owner).await.unwrap();
+        sqlx::raw_sql(planted).execute(&mut *tx).await.unwrap();
+        let ways = ways_around(&mut tx).await;
+        assert!(ways.iter().any(|way| way == found), "{planted}: {ways:?}");
+        tx.rollback().await.unwrap();
     }
-    // The platform's rights are taken up for a transaction, never had.
-    let inherits: bool =
-        sqlx::query_scalar("SELECT pg_has_role('relais_app', 'relais_platform', 'USAGE')")
-            .fetch_one(&platform.owner)
-            .await
-            .unwrap();
-    assert!(!inherits);
-    let member_of: Vec<String> = sqlx::query_scalar(
-        "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = 'relais_app'::regrole AND NOT admin_option",
-    )
-    .fetch_all(&platform.owner)
-    .await
-    .unwrap();
-    assert_eq!(member_of, ["relais_platform"]);
-    // A function with its owner's rights would be a door beside the one that is guarded.
-    let doors: Vec<String> = sqlx::query_scalar(
-        "SELECT proname::text FROM pg_proc
-         WHERE prosecdef AND pronamespace = 'public'::regnamespace AND has_function_privilege('relais_app', oid, 'EXECUTE')",
-    )
-    .fetch_all(&platform.owner)
-    .await
-    .unwrap();
-    assert_eq!(doors, Vec::<String>::new());
+    drop(owner);
 
     for statement in [
         "CREATE TABLE planted (id int)",

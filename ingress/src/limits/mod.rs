@@ -8,7 +8,7 @@ mod gate;
 mod script;
 mod standing;
 
-pub(crate) use standing::STANDING;
+pub(crate) use standing::{STANDING, tell};
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ tokio::task_local! {
 }
 
 /// Keeps `standing` for the response unless a tighter one is kept already.
-pub(super) fn tell(standing: Standing) {
+pub(crate) fn tell(standing: Standing) {
     // Outside a request nobody wants to know.
     let _ = STANDING.try_with(|kept| {
         if kept

@@ -6,7 +6,7 @@ use common::database;
 use common::database::audit::{self, Event};
 use common::database::identity::phone_codes::{self, NewCode};
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{PhoneCodeId, PhoneNumber};
+use common::domain::{Language, PhoneCodeId, PhoneNumber};
 use common::providers::ProviderError;
 use common::providers::codes::SendCodeError;
 use common::secret::{OneTimeCode, Purpose, to_hex};

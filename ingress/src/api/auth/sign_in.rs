@@ -7,7 +7,7 @@ use common::database::audit::{self, Event};
 use common::database::identity::email_proofs::ProofPurpose;
 use common::database::identity::sessions;
 use common::database::identity::users::{self, NewUser, User};
-use common::domain::{EmailAddress, UserId};
+use common::domain::{EmailAddress, Language, UserId};
 use common::secret::{Password, Purpose, to_hex};
 use poem::web::Data;
 use poem_openapi::payload::Json;
