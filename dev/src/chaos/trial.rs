@@ -64,14 +64,11 @@ struct Run {
 /// Breaks one thing.
 pub async fn alone(fault: Fault, plan: Plan, seed: u64) -> Result<Trial, String> {
     let own_postgres = fault.scope() == Scope::Postgres;
-    let mut run = Run::start(
-        Plan {
-            own_postgres,
-            ..plan
-        },
-        seed,
-    )
-    .await?;
+    let plan = Plan {
+        own_postgres,
+        ..plan
+    };
+    let mut run = Box::pin(Run::start(plan, seed)).await?;
     let before = run.rate_before();
     run.breaks(fault, false, None).await?;
     run.recovers(fault.as_str(), before).await;
@@ -80,14 +77,11 @@ pub async fn alone(fault: Fault, plan: Plan, seed: u64) -> Result<Trial, String>
 
 /// Breaks one thing after the other at random for `lasts`, processes at any time.
 pub async fn mix(plan: Plan, seed: u64, lasts: Duration, short: bool) -> Result<Trial, String> {
-    let mut run = Run::start(
-        Plan {
-            own_postgres: true,
-            ..plan
-        },
-        seed,
-    )
-    .await?;
+    let plan = Plan {
+        own_postgres: true,
+        ..plan
+    };
+    let mut run = Box::pin(Run::start(plan, seed)).await?;
     let before = run.rate_before();
     run.a_worker_dies_with_much().await?;
     let end = Instant::now() + lasts;
