@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use poem::http::HeaderValue;
 use serde_json::Value;
 
-use crate::api;
+use crate::{api, openapi};
 
 /// Of what can only be read.
 pub(crate) const READING: HeaderValue = HeaderValue::from_static("GET, HEAD");
@@ -18,7 +18,7 @@ type Taken = (String, HeaderValue);
 
 /// From the API's own description, made when it is first asked for.
 static PATHS: LazyLock<Vec<Taken>> = LazyLock::new(|| {
-    let spec: Value = serde_json::from_str(&api::service().spec()).unwrap_or_default();
+    let spec = openapi::read(&api::service().spec());
     let paths = spec["paths"].as_object().into_iter().flatten();
     let mut paths: Vec<Taken> = paths
         .filter_map(|(path, operations)| Some((path.clone(), methods(operations)?)))

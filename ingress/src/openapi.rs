@@ -5,8 +5,11 @@
 //! description, and the two ways to be somebody. What poem-openapi leaves out is added: which members may be null, and the
 //! bounds of a page.
 
+use std::fmt;
+
 use common::domain::Permission;
 use common::domain::roles::{Holder, Reach};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::api::HIGHEST_LIMIT;
@@ -27,7 +30,7 @@ const TOKEN_URL: &str = "/api/v1/auth/token";
 ///
 /// Where that is no OpenAPI document, which a test would have found.
 pub(crate) fn document(spec: &str) -> String {
-    let mut document: Value = serde_json::from_str(spec).expect("poem-openapi writes JSON");
+    let mut document = read(spec);
     let paths = document["paths"].as_object_mut().expect("there are paths");
     for operation in paths.values_mut().flat_map(operations) {
         declare_access(operation);
@@ -36,6 +39,54 @@ pub(crate) fn document(spec: &str) -> String {
     declare_nulls(&mut document);
     declare_schemes(&mut document);
     serde_json::to_string_pretty(&document).expect("what was read can be written")
+}
+
+/// What poem-openapi wrote. It writes a path that two groups of operations share once for each: they are one path.
+///
+/// # Panics
+///
+/// As [`document`].
+pub(crate) fn read(spec: &str) -> Value {
+    let written: Written = serde_json::from_str(spec).expect("poem-openapi writes JSON");
+    let mut document = written.rest;
+    document.insert("paths".to_owned(), written.paths.0.into());
+    document.into()
+}
+
+#[derive(serde::Deserialize)]
+struct Written {
+    paths: Paths,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The operations by path, of which one may be written several times.
+struct Paths(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Merging;
+
+        impl<'de> Visitor<'de> for Merging {
+            type Value = Paths;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("paths")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut written: A) -> Result<Paths, A::Error> {
+                let mut paths = Map::new();
+                while let Some((path, operations)) = written.next_entry::<String, Map<_, _>>()? {
+                    let known = paths.entry(path).or_insert_with(|| json!({}));
+                    if let Some(known) = known.as_object_mut() {
+                        known.extend(operations);
+                    }
+                }
+                Ok(Paths(paths))
+            }
+        }
+        deserializer.deserialize_map(Merging)
+    }
 }
 
 /// A page of poem-openapi's with the document as it is told, after `change`.
@@ -168,6 +219,14 @@ pub(crate) fn without_foreign_fonts(html: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_written_twice_keeps_all_its_operations() {
+        let spec =
+            r#"{"openapi": "3.0.0", "paths": {"/a": {"get": {}}, "/b": {}, "/a": {"post": {}}}}"#;
+        let paths = json!({ "/a": { "get": {}, "post": {} }, "/b": {} });
+        assert_eq!(read(spec), json!({ "openapi": "3.0.0", "paths": paths }));
+    }
 
     /// An operation that declares nothing would be open to everybody, by an oversight nobody sees.
     #[test]
