@@ -27,7 +27,7 @@ attack() {
     shift 2
     echo "as $as"
     # What a schema cannot say is refused as well, with reasons: that good input is accepted is for our own tests.
-    "$work/venv/bin/schemathesis" run "$base/api/v1/openapi.json" --url "$base/api/v1" \
+    env -C "$work" "$work/venv/bin/schemathesis" run "$base/api/v1/openapi.json" --url "$base/api/v1" \
         --header "Authorization: Bearer $token" --header "X-Webhook-Secret: $(demo relais webhook_secret)" \
         --phases examples,coverage,fuzzing --max-examples 40 --exclude-checks positive_data_acceptance \
         --continue-on-failure --request-timeout 70 --workers 2 --warnings off "$@"
