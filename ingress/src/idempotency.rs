@@ -135,13 +135,11 @@ fn key_of(request: &Request) -> Result<Option<String>, ApiError> {
     let sane = |key: &&str| {
         (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    match key.to_str().ok().filter(sane) {
-        Some(key) => Ok(Some(key.to_owned())),
-        None => {
-            let reason = format!("must have 1 to {LONGEST_KEY} visible characters");
-            Err(ApiError::invalid("Idempotency-Key", reason))
-        }
-    }
+    let key = key.to_str().ok().filter(sane).ok_or_else(|| {
+        let reason = format!("must have 1 to {LONGEST_KEY} visible characters");
+        ApiError::invalid("Idempotency-Key", reason)
+    })?;
+    Ok(Some(key.to_owned()))
 }
 
 /// What tells two requests with one key apart. Of what is not JSON, a file on its way, only the length: it is not read here.

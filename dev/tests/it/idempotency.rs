@@ -144,11 +144,11 @@ async fn of_many_at_once_one_is_done() {
 async fn a_secret_that_is_shown_once_is_shown_again_with_its_key_but_lies_nowhere_in_clear() {
     let platform = crate::setup().start().await;
     let ana = platform.member("Ana", MemberRole::Owner).await;
-    let make = json!({ "name": "n8n", "scopes": ["documents:read"] });
+    let wanted = json!({ "name": "n8n", "scopes": ["documents:read"] });
 
-    let made = post(&platform, &ana, "/api/v1/api-keys", "k", &make).await;
+    let made = post(&platform, &ana, "/api/v1/api-keys", "k", &wanted).await;
     assert_eq!(made.0, 201, "{}", made.2);
-    let again = post(&platform, &ana, "/api/v1/api-keys", "k", &make).await;
+    let again = post(&platform, &ana, "/api/v1/api-keys", "k", &wanted).await;
     assert_eq!(again, (201, true, made.2.clone()));
 
     let redis = common::redis::connect(&platform.config.stores.redis_url).unwrap();

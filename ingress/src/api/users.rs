@@ -178,6 +178,10 @@ impl Users {
 
     /// List users.
     #[oai(path = "/", method = "get", operation_id = "list_users")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a parameter of the query"
+    )]
     async fn list(
         &self,
         _caller: Staff<can::ReadUsers>,

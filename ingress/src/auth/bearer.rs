@@ -221,10 +221,10 @@ pub(super) async fn authorize_in_business(
         }
     };
     Span::current().record("business.id", tracing::field::display(standing.business_id));
-    let mut asks = vec![context.limits.business(standing.business_id)];
+    let mut asks = vec![context.limits.business(&standing.business_id)];
     if permission == Permission::Ask {
         let plan = requests_per_minute.unsigned_abs();
-        asks.push(Limits::plan(standing.business_id, plan));
+        asks.push(Limits::plan(&standing.business_id, plan));
     }
     context.limits.take(&asks).await?;
     if allowed {

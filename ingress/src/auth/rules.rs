@@ -198,7 +198,7 @@ async fn identify_user(request: &Request) -> Result<Identity, ApiError> {
     let identity = bearer::identify(request).await?;
     if let Some(user_id) = identity.actor().user_id() {
         let limits = &context(request).limits;
-        limits.take(&[limits.user(user_id)]).await?;
+        limits.take(&[limits.user(&user_id)]).await?;
     }
     Ok(identity)
 }

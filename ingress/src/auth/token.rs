@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn tokens(secret: &str) -> AccessTokens {
-        AccessTokens::new(&secret.repeat(32).into(), Duration::from_secs(60))
+        AccessTokens::new(&secret.repeat(32).into(), Duration::from_mins(1))
     }
 
     fn subject() -> Subject {

@@ -67,7 +67,7 @@ impl Limits {
     }
 
     /// Of a business, whatever it asks for.
-    pub fn business(&self, id: impl ToString) -> Ask {
+    pub fn business(&self, id: &impl ToString) -> Ask {
         let limit = Limit::per_minute("business", self.config.requests_per_minute);
         Ask {
             limit,
@@ -76,7 +76,7 @@ impl Limits {
     }
 
     /// Of a business, for what asks a model: as its plan says.
-    pub fn plan(id: impl ToString, requests_per_minute: u32) -> Ask {
+    pub fn plan(id: &impl ToString, requests_per_minute: u32) -> Ask {
         let limit = Limit::per_minute("plan", requests_per_minute);
         Ask {
             limit,
@@ -85,7 +85,7 @@ impl Limits {
     }
 
     /// Of a user, for what is of no business.
-    pub fn user(&self, id: impl ToString) -> Ask {
+    pub fn user(&self, id: &impl ToString) -> Ask {
         let limit = Limit::per_minute("user", self.config.requests_per_minute);
         Ask {
             limit,

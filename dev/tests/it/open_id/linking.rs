@@ -263,8 +263,14 @@ async fn an_id_token_signs_in_for_a_session_of_our_own() {
         refused("a bad token", log_in(bad).await, 401, "UNAUTHORIZED").await;
     }
     user(&platform, "unproved@example.org", false).await;
-    let taken = simulator
+    let of_another = simulator
         .token(&json!({ "sub": "bea", "email": "unproved@example.org", "email_verified": true }));
-    refused("another's address", log_in(&taken).await, 409, "CONFLICT").await;
+    refused(
+        "another's address",
+        log_in(&of_another).await,
+        409,
+        "CONFLICT",
+    )
+    .await;
     platform.stop().await;
 }
