@@ -17,6 +17,7 @@ use apalis::prelude::{TaskId, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_core::backend::ext::BackendExt as _;
 use apalis_core::backend::ext::poll_strategy::{PollSnapshot, PollStrategy};
 use apalis_redis::{Config, RedisStorage};
+use redis::IntoConnectionInfo;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -198,7 +199,10 @@ async fn connect(url: &SecretString) -> Result<ConnectionManager, redis::RedisEr
         .set_response_timeout(Some(Duration::from_secs(5)))
         .set_connection_timeout(Some(Duration::from_secs(1)))
         .set_number_of_retries(3);
-    redis::Client::open(url.expose_secret())?
+    let info = url.expose_secret().into_connection_info()?;
+    // A request waits for no acknowledgement of the one before.
+    let at_once = info.tcp_settings().clone().set_nodelay(true);
+    redis::Client::open(info.set_tcp_settings(at_once))?
         .get_connection_manager_with_config(config)
         .await
 }
