@@ -279,7 +279,7 @@ impl Runner {
 
 /// Claims many at once. A claim lost in a crash is found by its lease, so its commit does not wait for the disk.
 async fn claim(context: Arc<Context>, ids: Vec<Uuid>) -> common::Result<Vec<Option<ClaimedJob>>> {
-    let mut tx = database::platform_relaxed(&context.pool).await?;
+    let mut tx = context.lines.platform_relaxed().await?;
     let claimed = run::claim(&mut tx, &ids, &context.worker).await?;
     tx.commit().await?;
     let mut claimed: std::collections::HashMap<Uuid, ClaimedJob> =
@@ -288,7 +288,7 @@ async fn claim(context: Arc<Context>, ids: Vec<Uuid>) -> common::Result<Vec<Opti
 }
 
 async fn succeed(context: Arc<Context>, ended: Vec<Ended>) -> common::Result<Vec<bool>> {
-    let mut tx = database::platform(&context.pool).await?;
+    let mut tx = context.lines.platform().await?;
     let held = run::succeed_many(&mut tx, &ended, context.job_retention).await?;
     tx.commit().await?;
     let held: std::collections::HashSet<Uuid> = held.into_iter().collect();
