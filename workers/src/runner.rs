@@ -9,7 +9,7 @@ use common::batch::{BatchLimits, Batcher};
 use common::database::jobs::run::{self, ClaimedJob, Setback};
 use common::database::{self};
 use common::faults::{self, Point};
-use common::queue::consumer::Slot;
+use common::queue::slot::Slot;
 use common::{Error, telemetry};
 use futures::FutureExt;
 use tokio::sync::Semaphore;
@@ -78,8 +78,7 @@ impl Runner {
     }
 
     /// Runs the job, and those it hands on to this slot. Never fails: what goes wrong is in the row, or heals by the lease.
-    pub async fn run(&self, id: Uuid, slot: Slot) {
-        let mut slot = Some(slot);
+    pub async fn run(&self, id: Uuid, mut slot: Slot) {
         let claimed = match self.claims.submit(id).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -87,6 +86,10 @@ impl Runner {
                 return;
             }
         };
+        if claimed.is_some() {
+            slot.begin().await;
+        }
+        let mut slot = Some(slot);
         let mut next = claimed.map(Box::new);
         while let Some(job) = next {
             next = Box::pin(self.run_claimed(&job, &mut slot)).await;
@@ -107,7 +110,7 @@ impl Runner {
             request_id = job.request_id,
         );
         telemetry::continue_trace(&span, job.traceparent.as_deref());
-        let attempt = self.attempt(job, slot).instrument(span);
+        let attempt = Box::pin(self.attempt(job, slot)).instrument(span);
         match job.request_id.clone() {
             Some(request_id) => telemetry::within_request(request_id, attempt).await,
             None => attempt.await,
