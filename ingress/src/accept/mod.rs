@@ -30,6 +30,7 @@ const LIMITS: BatchLimits = BatchLimits {
     batch: 512,
     concurrency: 4,
     linger: Duration::ZERO,
+    many: 4,
     waiting: 8_192,
 };
 

@@ -30,6 +30,7 @@ const NOTHING: BatchLimits = BatchLimits {
     batch: 512,
     concurrency: 4,
     linger: Duration::ZERO,
+    many: 4,
     waiting: 8_192,
 };
 
@@ -38,6 +39,7 @@ const SINGLE: BatchLimits = BatchLimits {
     batch: 1,
     concurrency: 20,
     linger: Duration::ZERO,
+    many: 4,
     waiting: 8_192,
 };
 
