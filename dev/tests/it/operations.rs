@@ -1,12 +1,10 @@
 //! The operator's commands: the dead grouped and steered, queues held back, and of every waiting job why it waits.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Output;
 use std::time::Duration;
 
 use crate::{insert, probe};
-use common::database;
 use common::domain::{BusinessId, JobId};
 use common::queue::jobs::{Mishap, Probe};
 use common::queue::{NewJob, QueueName};
@@ -14,10 +12,6 @@ use dev::simulators::openai::{Fault, OpenAiSimulator};
 use dev::testing::{PATIENCE, Platform, Setup, eventually};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use workers::Concurrency;
-
-/// The queue of probes.
-const QUEUE: QueueName = QueueName::Maintenance;
 
 fn setup() -> Setup {
     crate::setup_for_probes(4)
