@@ -68,11 +68,12 @@ impl Window {
 
     /// How many more jobs of a lane that runs `running` may go into the list.
     ///
-    /// It may hold `cap` slots, and, whatever it holds, have ready what will end in [`AHEAD`]. Where that is anything at all,
-    /// slots come free so fast that nobody waits long for one; where jobs are longer, the cap leaves slots to others.
+    /// It may hold `cap` slots, and, whatever it holds, have ready half as much again as will end of it in [`AHEAD`]: as much
+    /// as that, and shares would stay as they are instead of following the weights. Where it is anything at all, slots come
+    /// free so fast that nobody waits long for one; where jobs are longer, the cap leaves slots to others.
     pub(crate) fn allowance(&self, lane: Uuid, running: usize, cap: usize) -> usize {
         let listed = self.listed.get(&lane).copied().unwrap_or(0);
-        let ready = self.lanes.get(&lane).map_or(0, Pace::ready);
+        let ready = self.lanes.get(&lane).map_or(0, Pace::growing);
         cap.saturating_sub(running + listed)
             .max(ready.saturating_sub(listed))
     }
@@ -84,7 +85,7 @@ impl Window {
 
     /// The lanes that are worked off fast, and how many of each are wanted ready.
     pub(crate) fn wanted(&self) -> (Vec<Uuid>, Vec<i64>) {
-        let wanted = |pace: &Pace| i64::try_from(pace.ready()).unwrap_or(i64::MAX);
+        let wanted = |pace: &Pace| i64::try_from(pace.growing()).unwrap_or(i64::MAX);
         self.lanes
             .iter()
             .filter(|(_, pace)| pace.ready() > 0)
@@ -147,11 +148,17 @@ impl Pace {
         let ready = (self.ends * AHEAD.as_secs_f64()) as usize;
         ready
     }
+
+    /// Half as much again.
+    fn growing(&self) -> usize {
+        (self.ready() * 3).div_ceil(2)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shares::{Offer, Shares};
 
     fn list(tasks: &[&str]) -> Vec<String> {
         tasks.iter().map(|&task| task.to_owned()).collect()
@@ -188,15 +195,72 @@ mod tests {
         let mut window = Window::default();
         look(&mut window, lane, &[(16, 32); 50]);
 
-        let ready = window.allowance(lane, 32, 29);
+        let ready = window.target(0);
         assert!((60..=64).contains(&ready), "{ready}");
-        assert_eq!(window.target(0), ready);
+        assert_eq!(window.allowance(lane, 32, 29), (ready * 3).div_ceil(2));
         assert_eq!(window.wanted().0, [lane]);
         assert!(!window.is_quiet(lane));
 
         look(&mut window, lane, &[(0, 32); 50]);
         assert_eq!(window.allowance(lane, 32, 29), 0, "they have become long");
         assert!(window.is_quiet(lane));
+    }
+
+    /// Starts of each lane in the last of 6 s, of a queue with 32 slots and jobs of 20 ms that looks every 8 ms.
+    fn starts(weights: [i16; 3]) -> [usize; 3] {
+        let lanes = [1, 2, 3].map(Uuid::from_u128);
+        let (mut window, mut shares) = (Window::default(), Shares::default());
+        let mut list: Vec<(String, usize)> = Vec::new();
+        let mut running: Vec<(u64, usize)> = Vec::new();
+        let (began, mut starts) = (Instant::now(), [0; 3]);
+        for ms in 0..6_000 {
+            running.retain(|(end, _)| *end > ms);
+            let free = (32 - running.len()).min(list.len());
+            for (_, lane) in list.drain(..free) {
+                running.push((ms + 20, lane));
+                starts[lane] += usize::from(ms >= 5_000);
+            }
+            if ms % 8 > 0 {
+                continue;
+            }
+            let now = began + Duration::from_millis(ms);
+            let ids: Vec<String> = list.iter().map(|(id, _)| id.clone()).collect();
+            window.observe(&ids, running.len(), now);
+            let room = window.target(32 - running.len()).saturating_sub(list.len());
+            let mut offers = Vec::new();
+            for (place, lane) in lanes.into_iter().enumerate() {
+                let runs = running.iter().filter(|(_, of)| *of == place).count();
+                window.observe_lane(lane, runs, now);
+                // The others come where the last has all slots already.
+                let due = if ms >= 1_000 || place == 2 {
+                    usize::MAX
+                } else {
+                    0
+                };
+                let jobs = window.allowance(lane, runs, 29).min(due);
+                let jobs = (0..jobs).map(|_| Uuid::now_v7());
+                offers.push(Offer {
+                    lane,
+                    weight: weights[place],
+                    jobs: jobs.collect(),
+                });
+            }
+            for (lane, id) in shares.pick(offers, room) {
+                let place = lanes.iter().position(|of| *of == lane).unwrap();
+                list.push((id.to_string(), place));
+                window.insert(id.to_string(), lane, false);
+            }
+        }
+        starts
+    }
+
+    #[test]
+    fn weights_hold_where_all_have_backlogs_and_slots_come_free_fast() {
+        let starts = starts([3, 2, 1]);
+        let all: usize = starts.iter().sum();
+        assert!(all > 1_400, "{starts:?}");
+        assert!(starts[0].abs_diff(all / 2) < all / 25, "{starts:?}");
+        assert!(starts[2].abs_diff(all / 6) < all / 25, "{starts:?}");
     }
 
     #[test]
