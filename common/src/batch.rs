@@ -49,8 +49,8 @@ impl<T, R> Clone for Batcher<T, R> {
     }
 }
 
-/// From so many requests in a batch on there is more to gain by waiting for others than by haste.
-const MANY: usize = 4;
+/// A batch lingers step by step: one that is full waits no longer.
+const STEP: Duration = Duration::from_millis(5);
 
 /// How a [`Batcher`] is sized.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +59,11 @@ pub struct BatchLimits {
     pub batch: usize,
     /// Batches under way at once.
     pub concurrency: usize,
-    /// How long a batch is left open where the one before had many requests: each costs much the same however many it has.
-    /// Where few come nobody waits.
+    /// How long a batch is left open where the one before had [`Self::many`] requests: each costs much the same however many
+    /// it has. Where few come nobody waits.
     pub linger: Duration,
+    /// From so many requests in a batch on there is more to gain by waiting for others than by haste.
+    pub many: usize,
     /// Requests that wait; beyond it callers are refused at once.
     pub waiting: usize,
 }
@@ -104,6 +106,25 @@ where
     }
 }
 
+/// Leaves `batch` open for others.
+async fn linger<T, R>(
+    receiver: &mut mpsc::Receiver<Waiting<T, R>>,
+    batch: &mut Vec<Waiting<T, R>>,
+    limits: BatchLimits,
+) {
+    let mut left = limits.linger;
+    while !left.is_zero() && batch.len() < limits.batch {
+        let step = left.min(STEP);
+        tokio::time::sleep(step).await;
+        left -= step;
+        while batch.len() < limits.batch
+            && let Ok(request) = receiver.try_recv()
+        {
+            batch.push(request);
+        }
+    }
+}
+
 async fn work<T, R, F, Fut>(
     receiver: std::sync::Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting<T, R>>>>,
     limits: BatchLimits,
@@ -120,13 +141,8 @@ async fn work<T, R, F, Fut>(
             if receiver.recv_many(&mut batch, limits.batch).await == 0 {
                 return;
             }
-            if last >= MANY && batch.len() < limits.batch && !limits.linger.is_zero() {
-                tokio::time::sleep(limits.linger).await;
-                while batch.len() < limits.batch
-                    && let Ok(request) = receiver.try_recv()
-                {
-                    batch.push(request);
-                }
+            if last >= limits.many {
+                linger(&mut receiver, &mut batch, limits).await;
             }
         }
         last = batch.len();

@@ -72,6 +72,8 @@ fn builder(url: &SecretString) -> Result<Builder> {
             connection.internal_command_timeout = Duration::from_secs(2);
             // One attempt: whether a command that timed out was executed is unknown, and the caller knows what to do.
             connection.max_command_attempts = 1;
+            // A command waits for no acknowledgement of the one before.
+            connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = 10_000;
             connection.unresponsive.max_timeout = Some(Duration::from_secs(3));
             connection.unresponsive.interval = Duration::from_secs(1);

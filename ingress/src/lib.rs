@@ -20,15 +20,17 @@ mod open_id;
 mod openapi;
 mod operations;
 mod pages;
+mod prompt;
 
 pub use context::Context;
+pub use prompt::PromptAcceptor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Clock, Config, telemetry};
-use poem::listener::{Acceptor, TcpAcceptor};
+use poem::listener::Acceptor;
 use poem::{Endpoint, EndpointExt, Response, Route, Server, get};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +79,7 @@ pub async fn start(
     Ok((address, served))
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpAcceptor, SocketAddr), StartError> {
+async fn bind(address: SocketAddr) -> Result<(PromptAcceptor, SocketAddr), StartError> {
     let refused = |error: std::io::Error| {
         let advice = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -93,7 +95,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpAcceptor, SocketAddr), StartErr
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .map_err(refused)?;
-    let acceptor = TcpAcceptor::from_tokio(listener).map_err(refused)?;
+    let acceptor = PromptAcceptor::new(listener).map_err(refused)?;
     let bound = acceptor
         .local_addr()
         .first()
@@ -101,7 +103,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpAcceptor, SocketAddr), StartErr
     Ok((acceptor, bound.unwrap_or(address)))
 }
 
-async fn serve(acceptor: TcpAcceptor, context: Arc<Context>) {
+async fn serve(acceptor: PromptAcceptor, context: Arc<Context>) {
     let server = Server::new_with_acceptor(acceptor).idle_timeout(IDLE_TIMEOUT);
     let stop = context.stopping.clone().cancelled_owned();
     let grace = context.config.shutdown_grace;

@@ -7,6 +7,7 @@ use common::database;
 use common::database::jobs::dispatch::{self, Lane, Look, Waiting};
 use common::queue::push::Task;
 use common::queue::{HANDOFF, QueueName, pools};
+use sqlx::PgConnection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -42,6 +43,7 @@ const UNSERVED_LIST: usize = 16;
 pub(crate) async fn run(context: Context) {
     let mut dispatcher = Dispatcher {
         context,
+        names: QueueName::ALL.map(|queue| queue.as_str().to_owned()).into(),
         queues: HashMap::new(),
         concurrency: HashMap::new(),
         known_until: None,
@@ -66,6 +68,8 @@ pub(crate) async fn run(context: Context) {
 
 struct Dispatcher {
     context: Context,
+    /// Of all queues.
+    names: Vec<String>,
     queues: HashMap<QueueName, Queue>,
     /// Jobs at once, over all workers, by queue.
     concurrency: HashMap<QueueName, usize>,
@@ -81,11 +85,39 @@ struct Queue {
     window: Window,
 }
 
+/// What is to go into a queue's list.
+struct Round {
+    queue: QueueName,
+    /// The tasks, and the lane of each.
+    tasks: (Vec<Task>, Vec<Uuid>),
+    /// Before which task of the list those go that are ahead.
+    pivot: Option<String>,
+    /// How long the queue needs no look.
+    rest: Duration,
+    began: Instant,
+}
+
+impl Round {
+    fn empty(queue: QueueName, rest: Duration, began: Instant) -> Self {
+        Self {
+            queue,
+            tasks: (Vec::new(), Vec::new()),
+            pivot: None,
+            rest,
+            began,
+        }
+    }
+}
+
 impl Dispatcher {
     /// One pass over all queues; returns how long nothing can be due.
+    ///
+    /// One transaction, since each question of one waits for a core: what is picked is offered once it is committed.
     async fn dispatch(&mut self) -> common::Result<Duration> {
-        let waiting = self.list_waiting().await?;
+        let mut tx = self.context.lines.platform_relaxed().await?;
+        let waiting = dispatch::list_waiting(&mut tx, &self.names).await?;
         let mut rest = LONGEST_REST;
+        let mut rounds = Vec::new();
         for Waiting {
             queue,
             is_due,
@@ -99,42 +131,44 @@ impl Dispatcher {
             if is_due {
                 self.learn_pools().await?;
                 let running = usize::try_from(running).unwrap_or(usize::MAX);
-                rest = rest.min(self.fill(queue, running).await?);
+                let round = self.pick(&mut tx, queue, running).await?;
+                rest = rest.min(round.rest);
+                rounds.push(round);
             }
             if let Some(next) = next_in {
                 rest = rest.min(Duration::try_from_secs_f64(next).unwrap_or_default());
             }
         }
+        tx.commit().await?;
+        for round in rounds {
+            self.offer(round).await?;
+        }
         Ok(rest.max(Duration::from_millis(1)))
     }
 
-    async fn list_waiting(&self) -> common::Result<Vec<Waiting>> {
-        let queues: Vec<String> = QueueName::ALL
-            .iter()
-            .map(|queue| queue.as_str().to_owned())
-            .collect();
-        let mut tx = database::platform_relaxed(&self.context.pool).await?;
-        let waiting = dispatch::list_waiting(&mut tx, &queues).await?;
-        tx.commit().await?;
-        Ok(waiting)
-    }
-
-    /// Fills the list of a queue of which `running` jobs run; returns when to look again.
-    async fn fill(&mut self, queue: QueueName, running: usize) -> common::Result<Duration> {
+    /// Picks what is to go into the list of a queue of which `running` jobs run.
+    async fn pick(
+        &mut self,
+        conn: &mut PgConnection,
+        queue: QueueName,
+        running: usize,
+    ) -> common::Result<Round> {
+        let began = Instant::now();
         let concurrency = self.concurrency.get(&queue).copied().unwrap_or(0);
         let state = self.queues.entry(queue).or_default();
         // Asked first: a Redis that is away must not be offered rows that are then marked as offered.
         let list = self.context.dispatch.list(queue).await?;
-        state.window.observe(&list);
-        let began = Instant::now();
+        let now = began.into_std();
+        state.window.observe(&list, running, now);
         let target = state.window.target(concurrency.saturating_sub(running));
         let room = longest(concurrency, target).saturating_sub(list.len());
         if room == 0 {
-            return Ok(if concurrency == 0 {
+            let rest = if concurrency == 0 {
                 LONGEST_REST
             } else {
                 BUSY_REST
-            });
+            };
+            return Ok(Round::empty(queue, rest, began));
         }
 
         // More lanes than there is room for jobs are left to the next rounds.
@@ -146,9 +180,12 @@ impl Dispatcher {
             room: i64::try_from(room).unwrap_or(i64::MAX),
             wanted: state.window.wanted(),
         };
-        let mut tx = database::platform_relaxed(&self.context.pool).await?;
-        let due = dispatch::list_due(&mut tx, look).await?;
-        let quiet: Vec<Uuid> = due
+        let due = dispatch::list_due(conn, look).await?;
+        for lane in &due {
+            let running = usize::try_from(lane.running).unwrap_or(usize::MAX);
+            state.window.observe_lane(lane.id, running, now);
+        }
+        let mut quiet: Vec<Uuid> = due
             .iter()
             .filter(|lane| lane.running == 0 && state.window.is_quiet(lane.id))
             .map(|lane| lane.id)
@@ -169,38 +206,51 @@ impl Dispatcher {
         let marked = if ids.is_empty() {
             HashSet::new()
         } else {
-            dispatch::mark_offered(&mut tx, &ids).await?
+            dispatch::mark_offered(conn, &ids).await?
         };
-        tx.commit().await?;
-
         picked.retain(|(_, id)| marked.contains(id));
-        if !picked.is_empty() {
-            let pivot = state.window.pivot(&list);
-            let mut first = quiet;
-            let tasks: Vec<Task> = picked
-                .iter()
-                .map(|(lane, id)| Task::new(*id, take(&mut first, *lane)))
-                .collect();
-            self.context.dispatch.offer(queue, &tasks, pivot).await?;
-            for (task, (lane, _)) in tasks.into_iter().zip(&picked) {
-                state.window.insert(task.id, *lane, task.ahead);
-            }
-        }
-        let name = queue.as_str();
-        metrics::counter!("relais_dispatched_jobs_total", "queue" => name)
-            .increment(picked.len() as u64);
-        metrics::histogram!("relais_dispatch_seconds", "queue" => name).record(began.elapsed());
 
         // Where lanes or jobs were left out for want of a look, and there is room for them: look again.
         let look_on =
             picked.len() < room && (!state.cursor.is_nil() || (was_cut && !picked.is_empty()));
-        Ok(if look_on {
+        let rest = if look_on {
             Duration::ZERO
         } else if all_on_their_way {
             HANDOFF
         } else {
             BUSY_REST
+        };
+        let tasks = picked
+            .into_iter()
+            .map(|(lane, id)| (Task::new(id, take(&mut quiet, lane)), lane))
+            .unzip();
+        Ok(Round {
+            tasks,
+            pivot: state.window.pivot(&list).map(str::to_owned),
+            ..Round::empty(queue, rest, began)
         })
+    }
+
+    /// Puts what was picked, and is marked as offered, into the list.
+    async fn offer(&mut self, round: Round) -> common::Result<()> {
+        let (tasks, lanes) = round.tasks;
+        if !tasks.is_empty() {
+            let pivot = round.pivot.as_deref();
+            self.context
+                .dispatch
+                .offer(round.queue, &tasks, pivot)
+                .await?;
+        }
+        let name = round.queue.as_str();
+        metrics::counter!("relais_dispatched_jobs_total", "queue" => name)
+            .increment(tasks.len() as u64);
+        metrics::histogram!("relais_dispatch_seconds", "queue" => name)
+            .record(round.began.elapsed());
+        let window = &mut self.queues.entry(round.queue).or_default().window;
+        for (task, lane) in tasks.into_iter().zip(lanes) {
+            window.insert(task.id, lane, task.ahead);
+        }
+        Ok(())
     }
 
     async fn learn_pools(&mut self) -> common::Result<()> {
@@ -218,7 +268,7 @@ fn longest(concurrency: usize, target: usize) -> usize {
     if concurrency == 0 {
         UNSERVED_LIST
     } else {
-        target.min(concurrency.clamp(8, LONGEST_LIST))
+        target.min(LONGEST_LIST)
     }
 }
 

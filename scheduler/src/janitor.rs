@@ -62,7 +62,7 @@ async fn reap(context: &Context) {
 }
 
 async fn free(context: &Context, limit: i64) -> common::Result<()> {
-    let mut tx = database::platform(&context.pool).await?;
+    let mut tx = context.lines.platform().await?;
     let orphans = dispatch::reap(&mut tx, limit).await?;
     tx.commit().await?;
     for orphan in &orphans {

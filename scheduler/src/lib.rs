@@ -12,20 +12,23 @@ mod window;
 
 use std::sync::Arc;
 
+use common::database::Lines;
 use common::queue::{Dispatch, wake};
 use common::{Clock, Config, database, redis};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Connections the scheduler uses at once: dispatcher, janitor, ticks and some room.
-const CONNECTIONS: u32 = 5;
+/// Connections the scheduler uses at once beside its lines: ticks, measuring and some room.
+const CONNECTIONS: u32 = 3;
 
 /// The scheduler's ready parts.
 #[derive(Clone)]
 pub struct Context {
     /// The database, as the services' role.
     pub pool: PgPool,
+    /// The database, for the dispatcher and the janitor.
+    pub lines: Lines,
     /// Redis.
     pub dispatch: Dispatch,
     /// The time.
@@ -63,8 +66,10 @@ pub async fn run(config: &Config, clock: Clock, shutdown: CancellationToken) -> 
 }
 
 fn context(config: &Config, clock: Clock) -> common::Result<Context> {
+    let pool = database::connect_lazy(&config.stores.database_url, CONNECTIONS)?;
     Ok(Context {
-        pool: database::connect_lazy(&config.stores.database_url, CONNECTIONS)?,
+        lines: Lines::beside(&pool),
+        pool,
         dispatch: Dispatch::new(redis::connect(&config.stores.redis_url)?),
         clock,
         bell: Arc::default(),

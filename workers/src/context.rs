@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Clock;
+use common::database::Lines;
 use common::providers::mail::Mailer;
 use common::providers::{ManyChat, Models};
 use common::queue::Dispatch;
@@ -19,6 +20,8 @@ use crate::leases::Leases;
 pub struct Context {
     /// The database, as the services' role.
     pub pool: PgPool,
+    /// The database, for claims and ends.
+    pub lines: Lines,
     /// The time.
     pub clock: Clock,
     /// What this process holds.

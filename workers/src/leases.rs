@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use common::database::Lines;
 use common::database::jobs::run::{self, ClaimedJob};
 use common::faults::{self, Mutant};
 use common::{database, queue};
-use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -31,11 +31,10 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Begins to renew the leases of `worker`, until the last clone is dropped. `pool` is its own: work that uses up all
-    /// other connections must not cost the leases.
-    pub fn keep(pool: PgPool, worker: String) -> Self {
+    /// Begins to renew the leases of `worker`, until the last clone is dropped.
+    pub fn keep(lines: Lines, worker: String) -> Self {
         let table: Arc<Table> = Arc::default();
-        tokio::spawn(renew(Renewal { pool, worker }, Arc::downgrade(&table)));
+        tokio::spawn(renew(Renewal { lines, worker }, Arc::downgrade(&table)));
         Self { table }
     }
 
@@ -100,7 +99,7 @@ impl Drop for Lease {
 }
 
 struct Renewal {
-    pool: PgPool,
+    lines: Lines,
     worker: String,
 }
 
@@ -144,7 +143,7 @@ async fn renew(renewal: Renewal, table: Weak<Table>) {
 
 impl Renewal {
     async fn run(&self, jobs: &[(Uuid, i32)]) -> common::Result<Vec<Uuid>> {
-        let mut tx = database::platform_relaxed(&self.pool).await?;
+        let mut tx = self.lines.platform_relaxed().await?;
         let kept = run::renew(&mut tx, jobs, &self.worker).await?;
         tx.commit().await?;
         Ok(kept)

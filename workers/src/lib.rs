@@ -16,6 +16,7 @@ pub mod turn;
 
 use std::sync::Arc;
 
+use common::database::Lines;
 use common::providers::models;
 use common::providers::{ManyChat, Models, mail, object_store};
 use common::queue::Dispatch;
@@ -75,10 +76,8 @@ fn context(config: &Config, extractor: Extractor, clock: Clock) -> common::Resul
     let secret = &config.identity.jwt_secret;
     let worker = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     Ok(Context {
-        leases: Leases::keep(
-            database::connect_lazy(&config.stores.database_url, 1)?,
-            worker.clone(),
-        ),
+        leases: Leases::keep(Lines::beside(&pool), worker.clone()),
+        lines: Lines::beside(&pool),
         pool,
         clock,
         dispatch: Dispatch::new(redis::connect(&config.stores.redis_url)?),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::queue::consumer::{self, Pool};
 use common::queue::pools::{self, Pools};
+use common::queue::slot::Slots;
 use common::queue::{QueueName, wake};
 use common::{Config, redis};
 use tokio::task::JoinSet;
@@ -38,11 +39,13 @@ pub(crate) async fn serve(
     let mut consumers = JoinSet::new();
     for (&queue, &slots) in &concurrency.0 {
         let fetchers = fetchers(slots);
+        let shared = Slots::new(slots);
         for fetcher in 0..fetchers {
             let pool = Pool {
                 queue,
                 // The first get what does not divide.
                 concurrency: (slots + fetchers - 1 - fetcher) / fetchers,
+                slots: Arc::clone(&shared),
                 redis_url: config.stores.redis_url.clone(),
                 dispatch: context.dispatch.clone(),
                 wake: wakes[&queue].clone(),

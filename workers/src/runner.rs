@@ -9,7 +9,7 @@ use common::batch::{BatchLimits, Batcher};
 use common::database::jobs::run::{self, ClaimedJob, Setback};
 use common::database::{self};
 use common::faults::{self, Point};
-use common::queue::consumer::Slot;
+use common::queue::slot::Slot;
 use common::{Error, telemetry};
 use futures::FutureExt;
 use tokio::sync::Semaphore;
@@ -24,22 +24,30 @@ use crate::handler::Outcome;
 use crate::jobs::{self, Attempt};
 use crate::leases::Lease;
 
-/// How claims share a statement.
+/// How claims share a statement. Slots wait for them: only where hundreds of slots fill at once do they wait for each other.
 const CLAIMS: BatchLimits = BatchLimits {
     batch: 256,
     concurrency: 1,
     linger: Duration::from_millis(2),
+    many: 16,
     waiting: 10_000,
 };
 
-/// As [`CLAIMS`]; they wait longer for each other, since nobody waits for them.
-const ENDS: BatchLimits = BatchLimits {
+/// As [`CLAIMS`], for the ends that somebody waits for.
+const AWAITED_ENDS: BatchLimits = BatchLimits {
     linger: Duration::from_millis(5),
+    many: 4,
     ..CLAIMS
 };
 
+/// As [`AWAITED_ENDS`], for those that nobody waits for: each commit of theirs takes the disk from those that are waited for.
+const ENDS: BatchLimits = BatchLimits {
+    linger: Duration::from_millis(25),
+    ..AWAITED_ENDS
+};
+
 /// Ends that may be on their way to the database while their slots work on.
-const CONCLUDING: usize = 256;
+const CONCLUDING: usize = 512;
 
 /// How long a claim or an end may take: far longer than it does, but where a connection is silent it never comes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,6 +59,7 @@ type Ended = (Uuid, i32, Option<serde_json::Value>);
 pub struct Runner {
     context: Arc<Context>,
     claims: Batcher<Uuid, Option<ClaimedJob>>,
+    awaited_ends: Batcher<Ended, bool>,
     ends: Batcher<Ended, bool>,
     /// Jobs that gave their slot back before their end was written, at most.
     concluding: Arc<Semaphore>,
@@ -61,25 +70,22 @@ pub struct Runner {
 impl Runner {
     /// A runner over `context`; `abort` makes it give back what runs.
     pub fn new(context: Arc<Context>, abort: CancellationToken) -> Self {
-        let (for_claims, for_ends) = (Arc::clone(&context), Arc::clone(&context));
+        let for_claims = Arc::clone(&context);
         let claims = Batcher::spawn(CLAIMS, move |ids| {
             database::within(PATIENCE, claim(Arc::clone(&for_claims), ids))
         });
-        let ends = Batcher::spawn(ENDS, move |ended| {
-            database::within(PATIENCE, succeed(Arc::clone(&for_ends), ended))
-        });
         Self {
-            context,
             claims,
-            ends,
+            awaited_ends: ends(&context, AWAITED_ENDS),
+            ends: ends(&context, ENDS),
+            context,
             concluding: Arc::new(Semaphore::new(CONCLUDING)),
             abort,
         }
     }
 
     /// Runs the job, and those it hands on to this slot. Never fails: what goes wrong is in the row, or heals by the lease.
-    pub async fn run(&self, id: Uuid, slot: Slot) {
-        let mut slot = Some(slot);
+    pub async fn run(&self, id: Uuid, mut slot: Slot) {
         let claimed = match self.claims.submit(id).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -87,6 +93,10 @@ impl Runner {
                 return;
             }
         };
+        if claimed.is_some() {
+            slot.begin().await;
+        }
+        let mut slot = Some(slot);
         let mut next = claimed.map(Box::new);
         while let Some(job) = next {
             next = Box::pin(self.run_claimed(&job, &mut slot)).await;
@@ -107,7 +117,7 @@ impl Runner {
             request_id = job.request_id,
         );
         telemetry::continue_trace(&span, job.traceparent.as_deref());
-        let attempt = self.attempt(job, slot).instrument(span);
+        let attempt = Box::pin(self.attempt(job, slot)).instrument(span);
         match job.request_id.clone() {
             Some(request_id) => telemetry::within_request(request_id, attempt).await,
             None => attempt.await,
@@ -186,7 +196,11 @@ impl Runner {
                 ("succeeded", next)
             }
             Ok(Outcome::Finished(result)) => {
-                match self.ends.submit((job.id.0, job.attempt, result)).await {
+                let ends = match job.reply_to {
+                    Some(_) => &self.awaited_ends,
+                    None => &self.ends,
+                };
+                match ends.submit((job.id.0, job.attempt, result)).await {
                     Ok(true) => self.reply(job).await,
                     Ok(false) => tracing::info!("another attempt took over"),
                     Err(error) => {
@@ -280,7 +294,7 @@ impl Runner {
 
 /// Claims many at once. A claim lost in a crash is found by its lease, so its commit does not wait for the disk.
 async fn claim(context: Arc<Context>, ids: Vec<Uuid>) -> common::Result<Vec<Option<ClaimedJob>>> {
-    let mut tx = database::platform_relaxed(&context.pool).await?;
+    let mut tx = context.lines.platform_relaxed().await?;
     let claimed = run::claim(&mut tx, &ids, &context.worker).await?;
     tx.commit().await?;
     let mut claimed: std::collections::HashMap<Uuid, ClaimedJob> =
@@ -288,8 +302,15 @@ async fn claim(context: Arc<Context>, ids: Vec<Uuid>) -> common::Result<Vec<Opti
     Ok(ids.iter().map(|id| claimed.remove(id)).collect())
 }
 
+fn ends(context: &Arc<Context>, limits: BatchLimits) -> Batcher<Ended, bool> {
+    let context = Arc::clone(context);
+    Batcher::spawn(limits, move |ended| {
+        database::within(PATIENCE, succeed(Arc::clone(&context), ended))
+    })
+}
+
 async fn succeed(context: Arc<Context>, ended: Vec<Ended>) -> common::Result<Vec<bool>> {
-    let mut tx = database::platform(&context.pool).await?;
+    let mut tx = context.lines.platform().await?;
     let held = run::succeed_many(&mut tx, &ended, context.job_retention).await?;
     tx.commit().await?;
     let held: std::collections::HashSet<Uuid> = held.into_iter().collect();

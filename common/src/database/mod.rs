@@ -11,9 +11,12 @@ pub mod documents;
 pub mod history;
 pub mod identity;
 pub mod jobs;
+pub mod lines;
 pub mod migrate;
 pub mod queues;
 pub mod vector_index;
+
+pub use lines::Lines;
 
 use std::time::Duration;
 
@@ -35,8 +38,16 @@ const TRANSACTION_SETTINGS: &str = "set local plan_cache_mode = force_custom_pla
 /// What a commit needs that may be lost with the server.
 const RELAXED: &str = "set local synchronous_commit = off";
 
+/// How the platform's own transactions begin: those that last, and those that may be lost with the server ([`RELAXED`]).
+const PLATFORM: &str = "begin; set local role relais_platform";
+const PLATFORM_RELAXED: &str =
+    "begin; set local role relais_platform; set local synchronous_commit = off";
+
 /// How long a connection may take for a sign of life when it is given back.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How long after its last use a connection is taken for alive: it answered then.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A pool of connections as the services' role.
 ///
@@ -59,6 +70,15 @@ pub fn connect_lazy(url: &SecretString, max_connections: u32) -> Result<PgPool> 
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(3))
         .idle_timeout(Duration::from_mins(10))
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         // A connection that was given up while it was silent would keep its place for as long as the system tries to reach
         // the other end: a quarter of an hour.
         .after_release(|connection, _| {
@@ -121,16 +141,12 @@ pub async fn user(pool: &PgPool, user_id: UserId) -> Result<Transaction<'static,
 ///
 /// For the dispatcher, the runner, crons and authentication; never for a request that a tenant shaped.
 pub async fn platform(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    begin(pool, "begin; set local role relais_platform".to_owned()).await
+    begin(pool, PLATFORM.to_owned()).await
 }
 
 /// [`platform`], for work that may be repeated if the server crashes: its commit does not wait for the disk.
 pub async fn platform_relaxed(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    begin(
-        pool,
-        format!("begin; set local role relais_platform; {RELAXED}"),
-    )
-    .await
+    begin(pool, PLATFORM_RELAXED.to_owned()).await
 }
 
 /// Begins in a task of its own, which the caller's end does not cancel.

@@ -5,11 +5,14 @@
 //!   refused while its last heartbeat is fresh.
 //! - A payload that does not decode ends its worker: ours is any JSON, read by us.
 //! - Errors, panics and timeouts are retried, or not, by rules of its own: it always sees success, the row knows better.
-//! - It keeps every task for ever: `forget_ended` removes them.
+//! - It acknowledges tasks one after the other, each a question that the next fetch waits for, and then keeps them for ever: it
+//!   does not acknowledge; `forget_ended` removes what ended, many at a time.
 //! - It takes tasks of dead workers back in a way that can meet a task without its data: switched off (`ORPHANED_AFTER`);
 //!   the dispatcher offers such jobs again, the janitor removes the remains.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,14 +20,16 @@ use apalis::prelude::{TaskId, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_core::backend::ext::BackendExt as _;
 use apalis_core::backend::ext::poll_strategy::{PollSnapshot, PollStrategy};
 use apalis_redis::{Config, RedisStorage};
+use redis::IntoConnectionInfo;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::slot::{Slot, Slots};
 use super::{Dispatch, QueueName};
 use crate::faults::{self, Mutant};
 
@@ -37,11 +42,17 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Heartbeats a worker may miss before apalis-redis takes its tasks back: ten years' worth, that is never.
 const ORPHANED_AFTER: usize = 60_000_000;
 
+/// A wake-up that comes while a fetch is under way, which may have looked before the push, is lost: how soon another looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How long a fetch is under way, and longer.
+const FETCHING: Duration = Duration::from_millis(3);
+
 /// How long a worker rests before it starts again after an error: the first, doubled up to the last.
 const RESTART_REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How long apalis gets to acknowledge the last jobs at a stop.
-const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_millis(100);
+/// How long apalis gets to give back what it was fetching at a stop.
+const LAST_FETCHES: Duration = Duration::from_millis(100);
 
 /// How often ended tasks are removed from Redis.
 const FORGET_EVERY: Duration = Duration::from_millis(250);
@@ -51,8 +62,10 @@ const FORGET_EVERY: Duration = Duration::from_millis(250);
 pub struct Pool {
     /// Which queue.
     pub queue: QueueName,
-    /// Jobs at once.
+    /// Jobs at once, of this consumer.
     pub concurrency: usize,
+    /// The slots of all consumers of the pool.
+    pub slots: Arc<Slots>,
     /// Redis.
     pub redis_url: SecretString,
     /// To remove ended tasks.
@@ -81,6 +94,8 @@ where
             Taken {
                 run: run.clone(),
                 running: running.clone(),
+                slots: Arc::clone(&pool.slots),
+                consumer: format!("{}-{}", pool.queue, Uuid::now_v7().simple()).into(),
                 ended: ended.clone(),
             },
         );
@@ -111,12 +126,12 @@ where
     }
 }
 
-/// Resolves once the pool is to stop, nothing of it runs, and the last ends have had the time to be acknowledged.
+/// Resolves once the pool is to stop, nothing of it runs, and the last fetches have had the time to be given back.
 async fn finished(stop: &CancellationToken, running: &TaskTracker) {
     stop.cancelled().await;
     running.close();
     running.wait().await;
-    tokio::time::sleep(LAST_ACKNOWLEDGEMENTS).await;
+    tokio::time::sleep(LAST_FETCHES).await;
 }
 
 /// What a worker does with what it takes.
@@ -124,13 +139,19 @@ async fn finished(stop: &CancellationToken, running: &TaskTracker) {
 struct Taken<F> {
     run: F,
     running: TaskTracker,
-    ended: mpsc::UnboundedSender<String>,
+    slots: Arc<Slots>,
+    /// Who takes.
+    consumer: Arc<str>,
+    ended: mpsc::UnboundedSender<Ended>,
 }
 
-/// A job's place among those that its pool runs at once. Dropped, it is free for another, though the job's end may still be
-/// on its way to the database.
-pub struct Slot {
-    _freed: oneshot::Sender<()>,
+/// A task that ended.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    /// Who took it.
+    pub(super) consumer: Arc<str>,
+    /// Its id.
+    pub(super) task: String,
 }
 
 impl<F, R> Taken<F>
@@ -142,14 +163,18 @@ where
         if let Some(id) = payload.as_str().and_then(|id| Uuid::try_parse(id).ok()) {
             let (freed, free) = oneshot::channel();
             // A task of its own: all jobs of a worker otherwise share one, with its fetching and acknowledging.
-            self.running.spawn((self.run)(id, Slot { _freed: freed }));
+            self.running.spawn((self.run)(id, self.slots.take(freed)));
             // Nothing is ever sent: the slot is dropped, at the latest with the job's task.
             free.await.ok();
         } else {
             tracing::warn!(task.id = %task, "a task without a job's id was dropped");
         }
         // Whoever removes ended tasks outlives this worker; if not, the process ends.
-        self.ended.send(task.to_string()).ok();
+        let ended = Ended {
+            consumer: Arc::clone(&self.consumer),
+            task: task.to_string(),
+        };
+        self.ended.send(ended).ok();
     }
 }
 
@@ -170,17 +195,18 @@ where
         .missed_heartbeats(ORPHANED_AFTER)
         .lock_tasks(false)
         .emit_events(false)
-        // Without results nothing is acknowledged.
-        .persist_results(true);
+        // Without results nothing is acknowledged: that is `forget_ended`'s.
+        .persist_results(false);
     let backend = RedisStorage::<serde_json::Value>::new(connection)
         .with_config(config)
         .poll_with_strategy(WakeStrategy::new(pool.wake.clone()));
 
+    let name = taken.consumer.to_string();
     let handler = move |payload: serde_json::Value, task: TaskId| {
         let taken = taken.clone();
         async move { taken.handle(payload, task).await }
     };
-    WorkerBuilder::new(format!("{}-{}", pool.queue, Uuid::now_v7().simple()))
+    WorkerBuilder::new(name)
         .backend(backend)
         .concurrency(pool.concurrency)
         .build(handler)
@@ -198,7 +224,10 @@ async fn connect(url: &SecretString) -> Result<ConnectionManager, redis::RedisEr
         .set_response_timeout(Some(Duration::from_secs(5)))
         .set_connection_timeout(Some(Duration::from_secs(1)))
         .set_number_of_retries(3);
-    redis::Client::open(url.expose_secret())?
+    let info = url.expose_secret().into_connection_info()?;
+    // A request waits for no acknowledgement of the one before.
+    let at_once = info.tcp_settings().clone().set_nodelay(true);
+    redis::Client::open(info.set_tcp_settings(at_once))?
         .get_connection_manager_with_config(config)
         .await
 }
@@ -207,6 +236,10 @@ async fn connect(url: &SecretString) -> Result<ConnectionManager, redis::RedisEr
 struct WakeStrategy {
     wake: futures::stream::BoxStream<'static, ()>,
     tick: Interval,
+    /// When to look again after the last wake-up; none: that was done.
+    again: Option<Pin<Box<Sleep>>>,
+    /// When the worker was polled last, which may have begun a fetch.
+    polled_at: Instant,
 }
 
 impl WakeStrategy {
@@ -219,6 +252,8 @@ impl WakeStrategy {
         Self {
             wake: Box::pin(wake),
             tick,
+            again: None,
+            polled_at: Instant::now(),
         }
     }
 }
@@ -229,8 +264,17 @@ impl PollStrategy for WakeStrategy {
         let mut fired = false;
         while let Poll::Ready(Some(())) = self.wake.as_mut().poll_next(cx) {
             fired = true;
+            if self.polled_at.elapsed() < FETCHING {
+                self.again = Some(Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+            }
         }
         while self.tick.poll_tick(cx).is_ready() {
+            fired = true;
+        }
+        if let Some(again) = &mut self.again
+            && again.as_mut().poll(cx).is_ready()
+        {
+            self.again = None;
             fired = true;
         }
         if fired {
@@ -239,18 +283,22 @@ impl PollStrategy for WakeStrategy {
             Poll::Pending
         }
     }
+
+    fn on_poll(&mut self, _: &PollSnapshot) {
+        self.polled_at = Instant::now();
+    }
 }
 
-/// Tasks that wait to be removed, at most: beyond it their keys are left to Redis's keeper.
+/// Tasks that wait to be removed, at most: beyond it their keys are left until their consumer is buried.
 const FORGET_WAITING: usize = 100_000;
 
-/// Removes ended tasks from Redis, in batches, once they are acknowledged.
+/// Removes ended tasks from Redis, in batches.
 async fn forget_ended(
     dispatch: Dispatch,
     queue: QueueName,
-    mut ended: mpsc::UnboundedReceiver<String>,
+    mut ended: mpsc::UnboundedReceiver<Ended>,
 ) {
-    let mut waiting: Vec<String> = Vec::new();
+    let mut waiting: Vec<Ended> = Vec::new();
     let mut open = true;
     while open {
         if waiting.is_empty() {
@@ -263,13 +311,9 @@ async fn forget_ended(
         open &= !(ended.is_closed() && ended.is_empty());
         let tasks = std::mem::take(&mut waiting);
         for chunk in tasks.chunks(500) {
-            match dispatch.forget(queue, chunk.to_vec()).await {
-                // Not acknowledged: their worker is slow, or gone; then its burial removes them.
-                Ok(left) => waiting.extend(left),
-                Err(error) => {
-                    tracing::debug!(%error, "ended tasks stay in Redis until the next try");
-                    waiting.extend_from_slice(chunk);
-                }
+            if let Err(error) = dispatch.forget(queue, chunk).await {
+                tracing::debug!(%error, "ended tasks stay in Redis until the next try");
+                waiting.extend_from_slice(chunk);
             }
         }
         let excess = waiting.len().saturating_sub(FORGET_WAITING);

@@ -14,6 +14,7 @@ pub mod probes;
 pub mod push;
 pub mod replies;
 pub mod script;
+pub mod slot;
 pub mod steer;
 pub mod waiting;
 pub mod wake;

@@ -8,6 +8,7 @@ use fred::clients::Client;
 use fred::interfaces::{ClientLike, ListInterface, PubsubInterface, SortedSetsInterface};
 use uuid::Uuid;
 
+use super::consumer::Ended;
 use super::script::Scripts;
 use super::{Enqueued, QueueName};
 use crate::error::Result;
@@ -133,25 +134,23 @@ impl Dispatch {
         Ok(self.redis.lrange(Keys::of(queue).active, 0, -1).await?)
     }
 
-    /// Removes what Redis keeps of ended tasks; returns those that are not acknowledged yet.
-    pub(super) async fn forget(&self, queue: QueueName, tasks: Vec<String>) -> Result<Vec<String>> {
+    /// Removes what Redis keeps of ended tasks.
+    pub(super) async fn forget(&self, queue: QueueName, tasks: &[Ended]) -> Result<()> {
         if faults::planted(Mutant::NoForgetting) {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let name = queue.redis_name();
-        let keys = vec![
-            format!("{name}:done"),
-            format!("{name}:dead"),
-            format!("{name}:data"),
-        ];
-        let args: Vec<String> = std::iter::once(format!("{name}:meta"))
-            .chain(tasks)
-            .collect();
-        Ok(self
+        let mut args = vec![format!("{name}:meta"), format!("{name}:inflight")];
+        for ended in tasks {
+            args.push(ended.consumer.to_string());
+            args.push(ended.task.clone());
+        }
+        let _: i64 = self
             .scripts
             .forget
-            .evalsha_with_reload(&self.redis, keys, args)
-            .await?)
+            .evalsha_with_reload(&self.redis, vec![format!("{name}:data")], args)
+            .await?;
+        Ok(())
     }
 
     /// The consumers of a queue and their last heartbeats, each by its own clock: to be compared for equality.

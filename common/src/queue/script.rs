@@ -64,21 +64,15 @@ return 0
 
 /// Removes what apalis-redis keeps of ended tasks, which is everything, for ever.
 ///
-/// - `KEYS`: done set, dead set, data hash
-/// - `ARGV`: meta key prefix, then task ids
-///
-/// Answers the ids that are not acknowledged yet: ask again.
+/// - `KEYS`: data hash
+/// - `ARGV`: meta key prefix, in-flight key prefix, then pairs of a consumer and a task of it
 pub(super) const FORGET: &str = r#"
-local left = {}
-for i = 2, #ARGV do
-    if redis.call("SREM", KEYS[1], ARGV[i]) + redis.call("SREM", KEYS[2], ARGV[i]) == 0 then
-        table.insert(left, ARGV[i])
-    else
-        redis.call("HDEL", KEYS[3], ARGV[i])
-        redis.call("DEL", ARGV[1] .. ":" .. ARGV[i])
-    end
+for i = 3, #ARGV, 2 do
+    redis.call("SREM", ARGV[2] .. ":" .. ARGV[i], ARGV[i + 1])
+    redis.call("HDEL", KEYS[1], ARGV[i + 1])
+    redis.call("DEL", ARGV[1] .. ":" .. ARGV[i + 1])
 end
-return left
+return 0
 "#;
 
 /// Removes consumers that stopped answering, with the tasks they held: PostgreSQL still has the jobs.

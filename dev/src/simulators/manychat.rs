@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use common::Clock;
+use ingress::PromptAcceptor;
 use poem::error::NotFoundError;
 use poem::http::{StatusCode, header};
-use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::listener::Acceptor;
 use poem::web::{Data, Html, Json};
 use poem::{Body, EndpointExt, IntoResponse, Request, Response, Route, Server, get, handler, post};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -70,7 +72,7 @@ impl Drop for ManyChatSimulator {
 impl ManyChatSimulator {
     /// Listens at `address` and takes calls with the API key `token`.
     pub async fn start(address: SocketAddr, token: &str) -> std::io::Result<Self> {
-        let acceptor = TcpListener::bind(address).into_acceptor().await?;
+        let acceptor = PromptAcceptor::new(TcpListener::bind(address).await?)?;
         let address = acceptor
             .local_addr()
             .first()

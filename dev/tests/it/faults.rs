@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::database::Lines;
 use dev::testing::{Platform, Setup, eventually};
 use fred::interfaces::ClientLike;
 use futures::future::join_all;
@@ -253,4 +254,46 @@ async fn a_dead_workers_jobs_move_again_within_three_seconds() {
         "{:?}",
         killed.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_is_kept_and_one_that_was_cut_or_given_up_is_replaced() {
+    let platform = Setup {
+        ingresses: 0,
+        workers: false,
+        scheduler: false,
+        ..crate::setup()
+    }
+    .start()
+    .await;
+    let lines = Lines::beside(&platform.pool);
+    let session = async || {
+        let mut tx = lines.platform_relaxed().await.unwrap();
+        let seen: (i32, String, String) = sqlx::query_as(
+            "SELECT pg_backend_pid(), current_user::text, current_setting('plan_cache_mode')",
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(
+            (seen.1.as_str(), seen.2.as_str()),
+            ("relais_platform", "force_generic_plan")
+        );
+        seen.0
+    };
+
+    let kept = session().await;
+    assert_eq!(session().await, kept);
+
+    drop(lines.platform().await.unwrap());
+    let after_one_given_up = session().await;
+    assert_ne!(after_one_given_up, kept);
+
+    sqlx::query("SELECT pg_terminate_backend($1)")
+        .bind(after_one_given_up)
+        .execute(&platform.owner)
+        .await
+        .unwrap();
+    assert_ne!(session().await, after_one_given_up);
 }

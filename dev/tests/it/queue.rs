@@ -181,10 +181,22 @@ async fn redis_keeps_nothing_of_ended_jobs() {
     }
 
     let redis = common::redis::connect(&platform.config.stores.redis_url).unwrap();
+    let consumers = queue::Dispatch::new(redis.clone())
+        .heartbeats(QueueName::Maintenance)
+        .await
+        .unwrap();
+    assert!(!consumers.is_empty());
     eventually("Redis is clean", async || {
-        let data: i64 = redis.hlen("{relais:maintenance}:data").await.unwrap();
-        let done: i64 = redis.scard("{relais:maintenance}:done").await.unwrap();
-        (data + done == 0).then_some(())
+        let mut left: i64 = redis.hlen("{relais:maintenance}:data").await.unwrap();
+        for set in ["done", "dead"] {
+            let key = format!("{{relais:maintenance}}:{set}");
+            left += redis.scard::<i64, _>(key).await.unwrap();
+        }
+        for consumer in consumers.keys() {
+            let key = format!("{{relais:maintenance}}:inflight:{consumer}");
+            left += redis.scard::<i64, _>(key).await.unwrap();
+        }
+        (left == 0).then_some(())
     })
     .await;
 }

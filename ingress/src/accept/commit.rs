@@ -6,10 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use common::Result;
 use common::database::jobs::Accepted;
-use common::database::{self, jobs};
+use common::database::{self, Lines, jobs};
 use common::faults::{self, Mutant};
 use common::queue::{Dispatch, Enqueued, NewJob};
-use sqlx::PgPool;
 
 /// How long a commit may take before PostgreSQL counts as away. Nobody waits for it that long.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,7 +18,7 @@ const ATTEMPTS: usize = 3;
 
 /// Inserts `jobs` and answers what became of each, in order; offers the new ones to Redis on the side.
 pub(super) async fn commit(
-    pool: PgPool,
+    lines: Lines,
     dispatch: Dispatch,
     now: DateTime<Utc>,
     jobs: Vec<Arc<NewJob>>,
@@ -34,7 +33,7 @@ pub(super) async fn commit(
     order.sort_by(|a, b| jobs[*a].key.cmp(&jobs[*b].key).then(a.cmp(b)));
     let sorted: Vec<&NewJob> = order.iter().map(|&at| &*jobs[at]).collect();
 
-    let accepted = database::within(TIMEOUT, insert(&pool, &sorted, now)).await?;
+    let accepted = database::within(TIMEOUT, insert(&lines, &sorted, now)).await?;
     push(&dispatch, sorted.iter().copied(), &accepted);
 
     let mut answers: Vec<(usize, Accepted)> = order.into_iter().zip(accepted).collect();
@@ -42,10 +41,10 @@ pub(super) async fn commit(
     Ok(answers.into_iter().map(|(_, accepted)| accepted).collect())
 }
 
-async fn insert(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
+async fn insert(lines: &Lines, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
     let mut attempt = 1;
     loop {
-        match insert_once(pool, jobs, now).await {
+        match insert_once(lines, jobs, now).await {
             Err(error)
                 if attempt < ATTEMPTS && error.is_transient() && !error.is_database_outage() =>
             {
@@ -56,11 +55,11 @@ async fn insert(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<V
     }
 }
 
-async fn insert_once(pool: &PgPool, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
+async fn insert_once(lines: &Lines, jobs: &[&NewJob], now: DateTime<Utc>) -> Result<Vec<Accepted>> {
     let mut tx = if faults::planted(Mutant::RelaxedCommit) {
-        database::platform_relaxed(pool).await?
+        lines.platform_relaxed().await?
     } else {
-        database::platform(pool).await?
+        lines.platform().await?
     };
     let accepted = jobs::insert_many(&mut tx, jobs, now).await?;
     tx.commit().await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::Clock;
 use common::batch::{BatchError, BatchLimits, Batcher};
+use common::database::Lines;
 use common::database::jobs::Accepted;
 use common::domain::JobId;
 use common::faults::{self, Mutant, Point};
@@ -29,6 +30,7 @@ const LIMITS: BatchLimits = BatchLimits {
     batch: 512,
     concurrency: 4,
     linger: Duration::ZERO,
+    many: 4,
     waiting: 8_192,
 };
 
@@ -43,7 +45,7 @@ pub struct Acceptor {
 impl Acceptor {
     /// Starts its tasks, which end with the last clone.
     pub fn spawn(pool: PgPool, dispatch: Dispatch, clock: Clock) -> Self {
-        let (into, push) = (pool.clone(), dispatch.clone());
+        let (into, push) = (Lines::beside(&pool), dispatch.clone());
         Self::committing(LIMITS, pool, dispatch, move |jobs| {
             commit::commit(into.clone(), push.clone(), clock.now(), jobs)
         })

@@ -118,7 +118,7 @@ pub async fn mark_offered(conn: &mut PgConnection, ids: &[Uuid]) -> Result<HashS
         UPDATE jobs SET dispatch_at = statement_timestamp() + $2::interval
         WHERE id IN (
             SELECT id FROM jobs
-            WHERE id = ANY($1) AND state IN ('queued', 'failed') AND dispatch_at <= statement_timestamp()
+            WHERE id = ANY($1) AND state::text IN ('queued', 'failed') AND dispatch_at <= statement_timestamp()
             FOR UPDATE SKIP LOCKED
         )
         RETURNING id

@@ -61,7 +61,7 @@ pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], worker: &str) -> Resul
             started_at = statement_timestamp(), wait_reason = NULL
         WHERE id IN (
             SELECT id FROM jobs
-            WHERE id = ANY($1) AND state IN ('queued', 'failed') AND run_at <= statement_timestamp()
+            WHERE id = ANY($1) AND state::text IN ('queued', 'failed') AND run_at <= statement_timestamp()
                 AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue_pauses.queue = jobs.queue)
             FOR UPDATE SKIP LOCKED
         )
@@ -117,7 +117,7 @@ pub async fn renew(
             SELECT jobs.id FROM jobs
             JOIN unnest($1::uuid[], $2::integer[]) AS held (id, attempt)
                 ON jobs.id = held.id AND jobs.attempt = held.attempt
-            WHERE jobs.worker = $3 AND jobs.state = 'running'
+            WHERE jobs.worker = $3 AND jobs.state::text = 'running'
             FOR UPDATE OF jobs SKIP LOCKED
         )
         "#,
@@ -132,7 +132,7 @@ pub async fn renew(
         r#"
         SELECT jobs.id FROM jobs
         JOIN unnest($1::uuid[], $2::integer[]) AS held (id, attempt) ON jobs.id = held.id AND jobs.attempt = held.attempt
-        WHERE jobs.worker = $3 AND jobs.state = 'running'
+        WHERE jobs.worker = $3 AND jobs.state::text = 'running'
         "#,
         &ids,
         &attempts,
@@ -188,7 +188,7 @@ pub async fn succeed_many(
             -- Everybody locks in the same order.
             ORDER BY id
         ) AS ended
-        WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND jobs.state = 'running'
+        WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND jobs.state::text = 'running'
         RETURNING jobs.id
         "#,
         &ids,

@@ -8,10 +8,10 @@ use common::database;
 use common::database::jobs::Accepted;
 use common::queue::Enqueued;
 use common::{Clock, Config};
-use ingress::Context;
 use ingress::accept::Acceptor;
+use ingress::{Context, PromptAcceptor};
 use poem::Server;
-use poem::listener::TcpListener;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Failure;
@@ -30,6 +30,7 @@ const NOTHING: BatchLimits = BatchLimits {
     batch: 512,
     concurrency: 4,
     linger: Duration::ZERO,
+    many: 4,
     waiting: 8_192,
 };
 
@@ -38,6 +39,7 @@ const SINGLE: BatchLimits = BatchLimits {
     batch: 1,
     concurrency: 20,
     linger: Duration::ZERO,
+    many: 4,
     waiting: 8_192,
 };
 
@@ -52,7 +54,8 @@ pub(in crate::bench) async fn serve(beside: Beside) -> Result<(), Failure> {
         Beside::Single => committing_each(&context),
     };
     let app = ingress::app(Arc::new(context));
-    Ok(Server::new(TcpListener::bind(bind)).run(app).await?)
+    let acceptor = PromptAcceptor::new(TcpListener::bind(bind).await?)?;
+    Ok(Server::new_with_acceptor(acceptor).run(app).await?)
 }
 
 fn storing_nothing(context: &Context) -> Acceptor {

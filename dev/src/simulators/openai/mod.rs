@@ -12,11 +12,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use common::Clock;
 use futures::stream::{self, StreamExt};
+use ingress::PromptAcceptor;
 use poem::error::NotFoundError;
 use poem::http::{StatusCode, header};
-use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::listener::Acceptor;
 use poem::{Body, EndpointExt, IntoResponse, Request, Response, Route, Server, post};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 mod chat;
@@ -152,7 +154,7 @@ impl OpenAiSimulator {
     /// Listens at `address`, under `prefix` (`/v1` at OpenAI's), and takes calls with `api_key`. A part `:source` of the
     /// prefix stands for anything, and is kept with each call.
     pub async fn start(address: SocketAddr, prefix: &str, api_key: &str) -> std::io::Result<Self> {
-        let acceptor = TcpListener::bind(address).into_acceptor().await?;
+        let acceptor = PromptAcceptor::new(TcpListener::bind(address).await?)?;
         let address = acceptor
             .local_addr()
             .first()
