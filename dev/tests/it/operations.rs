@@ -362,7 +362,12 @@ async fn every_waiting_job_says_why() {
         ),
         (&unknown, "unknown_kind", "knows its kind brew_coffee"),
     ] {
-        let job = shown(&platform, job.id).await;
+        // A worker may hold it just then, to find that it does not know its kind.
+        let job = eventually("it waits", async || {
+            let job = shown(&platform, job.id).await;
+            job["wait_codes"].is_array().then_some(job)
+        })
+        .await;
         assert_eq!(job["wait_codes"][0], code, "{job}");
         let reason = job["wait_reason"].as_str().unwrap();
         assert!(reason.contains(words), "{reason}");
