@@ -22,6 +22,7 @@ mod operations;
 mod pool;
 mod questions;
 mod queue;
+mod row_security;
 mod settings;
 mod sign_in;
 mod sign_in_codes;
