@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::secret::{Purpose, hash, random_token, to_hex};
+use common::secret::{Purpose, hash, to_hex};
 use common::telemetry;
 use fred::interfaces::KeysInterface;
 use fred::types::Expiration;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
+use crate::auth;
 use crate::body::{self, JSON_LIMIT, is_json};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -58,8 +59,6 @@ struct Record {
     fingerprint: String,
     /// Sealed; `None`: it is being worked on.
     answer: Option<String>,
-    /// Of who works on it.
-    claim: String,
 }
 
 /// An answer as it is kept, before it is sealed.
@@ -86,17 +85,17 @@ impl<E: Endpoint + 'static> Endpoint for Idempotent<E> {
         let Some(key) = key_of(&request)? else {
             return self.0.call(request).await.map(IntoResponse::into_response);
         };
-        let context = Arc::clone(
-            request
-                .data::<Arc<Context>>()
-                .expect("`app` puts the context into every request"),
-        );
-        let (request, fingerprint) = fingerprint(request).await?;
+        // Whose token is worth nothing any more is not told what it once was answered, and leaves no trace.
+        if auth::identify(&request).await.is_err() {
+            return self.0.call(request).await.map(IntoResponse::into_response);
+        }
+        let context = Arc::clone(auth::context(&request));
+        let is_read = is_json(request.content_type().unwrap_or_default());
+        let (request, fingerprint) = fingerprint(request, is_read).await?;
         let place = place(&request, &key);
         let record = Record {
             fingerprint,
             answer: None,
-            claim: random_token(),
         };
         if let Some(known) = claim(&context, &place, &record).await? {
             return replay(&context, &place, &known, &record.fingerprint);
@@ -104,18 +103,22 @@ impl<E: Endpoint + 'static> Endpoint for Idempotent<E> {
         // Goes on where the caller hangs up: they will ask again.
         let inner = Arc::clone(&self.0);
         let id = telemetry::current_request_id().unwrap_or_default();
+        let (redis, claimed) = (context.dispatch.redis().clone(), place.clone());
         let work = async move {
             let response = match inner.call(request).await {
                 Ok(output) => output.into_response(),
                 Err(error) => ApiError::from(error).to_response(),
             };
-            let response = keep(&context, &place, record, response).await;
+            let lasts = lasts(response.status(), is_read);
+            let response = keep(&context, &place, record, response, lasts).await;
             (response, STANDING.with(Cell::get))
         };
         let work = telemetry::within_request(id, STANDING.scope(Cell::new(None), work));
-        let (response, standing) = tokio::spawn(work.in_current_span())
-            .await
-            .map_err(|_| ApiError::internal())?;
+        let Ok((response, standing)) = tokio::spawn(work.in_current_span()).await else {
+            // It panicked, which is in the log: it may be tried again.
+            redis.del::<(), _>(claimed).await.ok();
+            return Err(ApiError::internal().into());
+        };
         standing.into_iter().for_each(tell);
         Ok(response)
     }
@@ -143,10 +146,9 @@ fn key_of(request: &Request) -> Result<Option<String>, ApiError> {
 }
 
 /// What tells two requests with one key apart. Of what is not JSON, a file on its way, only the length: it is not read here.
-async fn fingerprint(mut request: Request) -> Result<(Request, String), ApiError> {
-    let content_type = request.content_type().unwrap_or_default().to_owned();
+async fn fingerprint(mut request: Request, is_read: bool) -> Result<(Request, String), ApiError> {
     let mut digest = Sha256::new();
-    if is_json(&content_type) {
+    if is_read {
         let body = request.take_body();
         let bytes = body::read(&request, body, JSON_LIMIT).await?;
         digest.update(&bytes);
@@ -221,7 +223,13 @@ fn replay(
 }
 
 /// Keeps the answer, if asking again would bring the same; else forgets that it was asked.
-async fn keep(context: &Context, place: &str, mut record: Record, response: Response) -> Response {
+async fn keep(
+    context: &Context,
+    place: &str,
+    mut record: Record,
+    response: Response,
+    lasts: bool,
+) -> Response {
     let status = response.status();
     let (parts, body) = response.into_parts();
     let bytes = match body.into_bytes().await {
@@ -235,7 +243,7 @@ async fn keep(context: &Context, place: &str, mut record: Record, response: Resp
         .ok()
         .filter(|text| text.len() <= LONGEST_ANSWER);
     let redis = context.dispatch.redis();
-    let kept: Result<(), _> = match text.filter(|_| lasts(status)) {
+    let kept: Result<(), _> = match text.filter(|_| lasts) {
         Some(text) => {
             let content_type = parts.headers.get(header::CONTENT_TYPE);
             let answer = Answer {
@@ -267,17 +275,20 @@ async fn keep(context: &Context, place: &str, mut record: Record, response: Resp
     Response::from_parts(parts, bytes.into())
 }
 
-/// Whether a request that was answered so would be answered so again: rights and limits change, and what failed may work.
-fn lasts(status: StatusCode) -> bool {
-    !status.is_server_error()
-        && !matches!(
-            status,
-            StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::PAYMENT_REQUIRED
-                | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::TOO_MANY_REQUESTS
-        )
+/// Whether a request that was answered so would be answered so again: rights and limits change, what failed may work, and
+/// a file that did not arrive whole may do so the next time.
+fn lasts(status: StatusCode, is_read: bool) -> bool {
+    status.is_success()
+        || is_read
+            && !status.is_server_error()
+            && !matches!(
+                status,
+                StatusCode::UNAUTHORIZED
+                    | StatusCode::FORBIDDEN
+                    | StatusCode::PAYMENT_REQUIRED
+                    | StatusCode::REQUEST_TIMEOUT
+                    | StatusCode::TOO_MANY_REQUESTS
+            )
 }
 
 fn encode(record: &Record) -> String {

@@ -165,3 +165,50 @@ async fn a_secret_that_is_shown_once_is_shown_again_with_its_key_but_lies_nowher
     );
     platform.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_session_is_over_is_not_answered_again() {
+    let platform = crate::setup().start().await;
+    let ana = platform.user("Ana").await;
+    let body = json!({ "name": "Dubois" });
+    assert_eq!(post(&platform, &ana, BUSINESSES, "k", &body).await.0, 201);
+
+    let left = platform
+        .send(&ana.access_token, "POST", "/api/v1/auth/logout", None)
+        .await;
+    assert_eq!(left.status(), 204);
+
+    let again = post(&platform, &ana, BUSINESSES, "k", &body).await;
+    assert_eq!((again.0, again.1), (401, false), "{}", again.2);
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_did_not_arrive_whole_may_be_sent_again_with_its_key() {
+    let platform = crate::setup().start().await;
+    let upload = async |body: &'static str| {
+        let path = "/api/v1/documents/upload";
+        let request = platform.as_bearer(&platform.business.api_key, Method::POST, path);
+        let request = request.header("Content-Type", "multipart/form-data; boundary=b");
+        let response = request
+            .header("Idempotency-Key", "k")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        response.status().as_u16()
+    };
+    let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n";
+    let whole = format!("{head}The mascot is a heron.\r\n--b--\r\n").leak();
+    let broken: &'static str = &whole[..whole.len() - 9];
+
+    assert_eq!(upload(broken).await, 400);
+    assert_eq!(upload(whole).await, 202);
+    assert_eq!(upload(whole).await, 202);
+    let list = platform
+        .get_as(&platform.business, "/api/v1/documents")
+        .await;
+    let list: Value = list.json().await.unwrap();
+    assert_eq!(list["data"].as_array().unwrap().len(), 1, "{list}");
+    platform.stop().await;
+}

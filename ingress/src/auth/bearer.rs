@@ -99,7 +99,7 @@ impl Identity {
 }
 
 /// Whose the request's bearer token is.
-pub(super) async fn identify(request: &Request) -> Result<Identity, ApiError> {
+pub(crate) async fn identify(request: &Request) -> Result<Identity, ApiError> {
     let token = bearer_token(request).ok_or_else(ApiError::unauthorized)?;
     let context = context(request);
     if token.starts_with(access::API_KEY_PREFIX) {

@@ -11,6 +11,7 @@ mod rules;
 mod token;
 mod webhook;
 
+pub(crate) use bearer::identify;
 pub use bearer::{Actor, Identity};
 pub use learnt::{AccessCache, CHANNEL};
 pub use origin::{Origin, client_address};
@@ -25,7 +26,7 @@ use poem::Request;
 
 use crate::context::Context;
 
-fn context(request: &Request) -> &Arc<Context> {
+pub(crate) fn context(request: &Request) -> &Arc<Context> {
     request
         .data::<Arc<Context>>()
         .expect("`app` puts the context into every request")
