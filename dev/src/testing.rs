@@ -279,8 +279,7 @@ impl Platform {
         body: Option<&Value>,
     ) -> Response {
         let method = method.parse().unwrap();
-        let request = self.http.request(method, self.url(path));
-        let request = request.bearer_auth(token.expose_secret());
+        let request = self.as_bearer(token, method, path);
         let request = match body {
             Some(body) => request.json(body),
             None => request,

@@ -94,17 +94,12 @@ impl AuditLog {
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<EventResponse>>, ApiError> {
         let page = PageRequest::<Uuid>::new(limit.0, cursor.0.as_deref())?;
-        let (action, object_id) = (word("action", action.0)?, word("object_id", object_id.0)?);
-        let filter = Filter {
-            action: action.as_deref(),
-            actor_id: actor_id.0,
-            object_id: object_id.as_deref(),
-        };
+        let wanted = Wanted::read(action.0, actor_id.0, object_id.0)?;
         let mut tx = database::business(&context.pool, caller.business_id).await?;
         let rows = audit::list(
             &mut tx,
             Some(caller.business_id),
-            filter,
+            wanted.filter(),
             page.after,
             page.rows(),
         )
@@ -139,20 +134,43 @@ impl AuditLog {
         cursor: Query<Option<String>>,
     ) -> Result<Json<Page<EventResponse>>, ApiError> {
         let page = PageRequest::<Uuid>::new(limit.0, cursor.0.as_deref())?;
-        let (action, object_id) = (word("action", action.0)?, word("object_id", object_id.0)?);
-        let filter = Filter {
-            action: action.as_deref(),
-            actor_id: actor_id.0,
-            object_id: object_id.as_deref(),
-        };
+        let wanted = Wanted::read(action.0, actor_id.0, object_id.0)?;
         let mut tx = database::platform(&context.pool).await?;
-        let rows = audit::list(&mut tx, None, filter, page.after, page.rows()).await?;
+        let rows = audit::list(&mut tx, None, wanted.filter(), page.after, page.rows()).await?;
         tx.commit().await?;
         Ok(Json(page.page(rows, |event| event.id.0)))
     }
 }
 
-fn word(field: &'static str, word: Option<String>) -> Result<Option<String>, ApiError> {
-    word.map(|word| text::line(field, &word, LONGEST))
-        .transpose()
+/// Which events are asked for.
+struct Wanted {
+    action: Option<String>,
+    actor_id: Option<Uuid>,
+    object_id: Option<String>,
+}
+
+impl Wanted {
+    fn read(
+        action: Option<String>,
+        actor_id: Option<Uuid>,
+        object_id: Option<String>,
+    ) -> Result<Self, ApiError> {
+        let word = |field, word: Option<String>| {
+            word.map(|word| text::line(field, &word, LONGEST))
+                .transpose()
+        };
+        Ok(Self {
+            action: word("action", action)?,
+            actor_id,
+            object_id: word("object_id", object_id)?,
+        })
+    }
+
+    fn filter(&self) -> Filter<'_> {
+        Filter {
+            action: self.action.as_deref(),
+            actor_id: self.actor_id,
+            object_id: self.object_id.as_deref(),
+        }
+    }
 }

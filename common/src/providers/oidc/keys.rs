@@ -171,7 +171,11 @@ impl PublishedKeys {
             None => Some(discovery::discover(&self.client, &self.issuer).await?),
         };
         let of_metadata = metadata.as_ref().map(|metadata| &metadata.jwks_uri);
-        let url = self.url.as_ref().or(of_metadata).expect("one of them is");
+        let url = self
+            .url
+            .as_ref()
+            .or(of_metadata)
+            .expect("metadata is fetched where no address is configured");
         let (set, lifetime): (Jwks, Duration) = discovery::fetch(&self.client, url).await?;
         let keys = set.keys.into_iter().take(MOST_KEYS);
         Ok(Known {
